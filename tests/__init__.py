@@ -1,0 +1,1 @@
+"""The tests; `python -m tests.ready` runs every check of the project in order."""
