@@ -5,7 +5,7 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-
 	--custom-compile-command "make lock"
 
 ready:
-	@$(shell sed -n '/tests\.ready$$/p' README.md)
+	python3 -m venv .venv && .venv/bin/pip install -q --require-hashes -r requirements/dev.txt && .venv/bin/pip install -q --no-deps --no-build-isolation -e . && .venv/bin/python -m tests.ready
 
 serve:
 	.venv/bin/facade serve
@@ -19,3 +19,4 @@ lock:
 	$(LOCK) pyproject.toml --extra embedded --group build --output-file requirements/serve.txt
 	$(LOCK) pyproject.toml --extra embedded --group build --group dev \
 		--constraint requirements/serve.txt --output-file requirements/dev.txt
+	$(LOCK) --group node --output-file requirements/node.txt

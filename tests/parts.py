@@ -1,0 +1,106 @@
+"""The real parts that tests need and a machine may lack, each with the one way to look for it.
+
+A test names its parts by markers (`@pytest.mark.node`); `tests/conftest.py` skips it where one is
+lacking, and `tests/ready.py` says at the end what was skipped. In CI most may not be lacking.
+Standard library only: the summary must work wherever Python does.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CLIENTS: Final = ROOT / "tests" / "clients"
+
+
+class Part(NamedTuple):
+    """`lacking` says why the part cannot be used here, or "" where it can."""
+
+    name: str
+    lacking: Callable[[], str]
+    may_lack_in_ci: bool
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def unusable(part: Part) -> bool:
+    """Whether the lack of the part is a failure on this machine instead of a skip."""
+    return in_ci() and not part.may_lack_in_ci
+
+
+def ollama_url() -> str:
+    """Where the live Ollama of the tests is; OLLAMA_HOST is read as Ollama itself reads it."""
+    host = os.environ.get("OLLAMA_HOST", "").strip() or "127.0.0.1"
+    url = urlsplit(host if "://" in host else f"http://{host}")
+    name = "127.0.0.1" if url.hostname in {None, "0.0.0.0"} else url.hostname
+    port = url.port or {"http": 11434, "https": 443}[url.scheme]
+    return f"{url.scheme}://{name}:{port}{url.path.rstrip('/')}"
+
+
+def corpus() -> Path:
+    """The folder of recorded traffic."""
+    return Path(os.environ.get("FACADE_CORPUS") or ROOT.parent / "shared" / "corpus")
+
+
+def model_file() -> Path | None:
+    """The embedded model, where `facade models pull` puts it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return next(Path(cache, "facade").rglob("*.gguf"), None)
+
+
+def no_node() -> str:
+    """Node and npm themselves; what `npm ci` needs."""
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        return "no node and npm on the PATH"
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"v(\d+)", said)
+    if version is None or int(version[1]) < 20:
+        return f"node is {said.strip() or 'broken'}, the SDK needs 20 or newer"
+    return ""
+
+
+@functools.cache
+def _no_node_sdk() -> str:
+    sdk = CLIENTS / "node_modules" / "openai"
+    return no_node() or ("" if sdk.is_dir() else "`npm ci` was not run in tests/clients")
+
+
+@functools.cache
+def _no_ollama() -> str:
+    url = ollama_url()
+    try:
+        with urllib.request.urlopen(f"{url}/api/version", timeout=2) as answer:
+            return "" if answer.status == 200 else f"{url} answers {answer.status}"
+    except OSError as error:
+        return f"none at {url}: {error}"
+
+
+def _no_engine() -> str:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "xllamacpp is not installed"
+    return "" if model_file() else "no model; `facade models pull` fetches it"
+
+
+def _no_corpus() -> str:
+    return "" if (corpus() / "ollama-native.jsonl").is_file() else f"none at {corpus()}"
+
+
+PARTS: Final = (
+    Part("node", _no_node_sdk, may_lack_in_ci=False),
+    Part("embedded", _no_engine, may_lack_in_ci=False),
+    Part("ollama", _no_ollama, may_lack_in_ci=True),
+    Part("corpus", _no_corpus, may_lack_in_ci=True),
+)
