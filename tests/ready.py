@@ -50,7 +50,7 @@ STEPS: Final = (
 def _code(step: Step) -> int:
     print(f"\n== {step.name}", flush=True)
     if step is NODE and (reason := no_node()):
-        print(f"skipped, lacks: {reason}")
+        print(f"skipped: {reason}")
         return int(in_ci())
     return subprocess.run(step.command, cwd=step.cwd, check=False).returncode
 
