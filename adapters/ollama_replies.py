@@ -1,0 +1,130 @@
+"""Ollama's answers that come in one piece: listings, facts, the version, embeddings.
+
+Source: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from struct import pack
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.dialect import Facts, Model, Reply, Whole
+from adapters.errors import InvalidRequest, broken
+from adapters.ollama_answers import unix_time
+from adapters.wire import EmbeddingCall, Usage
+
+
+class _Listed(Struct, frozen=True):
+    name: str
+    modified_at: str = ""
+    digest: str | None = None
+    capabilities: list[str] | None = None
+
+
+class _Tags(Struct, frozen=True):
+    models: list[_Listed] | None = None
+
+
+class _Show(Struct, frozen=True):
+    capabilities: list[str] | None = None
+
+
+class _Version(Struct, frozen=True):
+    version: str
+
+
+class _Embedded(Struct, frozen=True):
+    embeddings: list[Raw]
+    prompt_eval_count: int = 0
+
+
+_tags = msgspec.json.Decoder(_Tags)
+_show = msgspec.json.Decoder(_Show)
+_version = msgspec.json.Decoder(_Version)
+_embedded = msgspec.json.Decoder(_Embedded)
+_vector = msgspec.json.Decoder(list[float])
+T = TypeVar("T")
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise broken(f"Ollama's answer is not that of its API: {error}") from None
+
+
+def models(body: bytes) -> list[Model]:
+    """/api/tags, and /api/ps, whose entries have the same names."""
+    return [
+        Model(
+            id=model.name,
+            created=unix_time(model.modified_at) or 0,
+            owned_by=model.name.rpartition("/")[0] or "library",
+            facts=_facts(model.capabilities, model.digest),
+        )
+        for model in _decode(_tags, body).models or ()
+    ]
+
+
+def facts(body: bytes) -> Facts:
+    """/api/show."""
+    return _facts(_decode(_show, body).capabilities, None)
+
+
+def version(body: bytes) -> tuple[int, ...] | None:
+    """/api/version; None for a build without a number ("0.0.0"): newest, not oldest."""
+    numbers = _decode(_version, body).version.partition("-")[0].split(".")
+    known = tuple(int(number) for number in numbers if number.isdecimal())
+    return known if any(known) else None
+
+
+def _facts(capabilities: list[str] | None, digest: str | None) -> Facts:
+    return Facts(None if capabilities is None else frozenset(capabilities), digest)
+
+
+def embeddings(call: EmbeddingCall, expected: int, body: bytes, reply: Reply) -> Whole:
+    """/api/embed: the vectors, undecoded where floats are asked: they are most of the bytes."""
+    answer = _decode(_embedded, body)
+    vectors = answer.embeddings
+    if len(vectors) != expected:
+        raise broken(f"Ollama gave {len(vectors)} embeddings for {expected} inputs")
+    _check_dimensions(call.request.dimensions, vectors[0])
+    base64 = call.request.encoding_format == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": _base64(raw) if base64 else raw}
+        for index, raw in enumerate(vectors)
+    ]
+    usage = Usage(prompt_tokens=answer.prompt_eval_count, completion_tokens=0)
+    body = msgspec.json.encode(
+        {
+            "object": "list",
+            "data": data,
+            "model": reply.model,
+            "usage": {
+                "prompt_tokens": usage.prompt_tokens,
+                "total_tokens": usage.prompt_tokens,
+            },
+        }
+    )
+    return Whole(body, usage)
+
+
+def _check_dimensions(wanted: int | None, vector: Raw) -> None:
+    """More dimensions than the model has are ignored by the server: say so instead."""
+    if wanted is None:
+        return
+    got = len(_vector.decode(vector))
+    if got != wanted:
+        raise InvalidRequest(
+            f"this model gives {got} dimensions, not {wanted}", "dimensions", "invalid_value"
+        )
+
+
+def _base64(vector: Raw) -> str:
+    """Little-endian float32, as OpenAI packs it."""
+    floats = _vector.decode(vector)
+    return b64encode(pack(f"<{len(floats)}f", *floats)).decode()

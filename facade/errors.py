@@ -1,0 +1,152 @@
+"""What the client is told: the FacadeError tree and the only table of status codes.
+
+    FacadeError
+    ├── BadRequest          400, with `param` naming the field
+    ├── Forbidden           403
+    ├── NotFound            404
+    ├── MethodNotAllowed    405
+    ├── TooLarge            413
+    └── Refused             what an upstream's failure becomes, by the table STATUSES
+
+Every error of the OpenAI paths is `{"error": {message, type, param, code}}`, all four keys.
+Source: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from adapters.errors import InvalidRequest, Kind, UpstreamError
+
+_JSON: Final = "application/json"
+
+
+class FacadeError(Exception):
+    """An answer that is an error. `retry_after` is in seconds; `retry` False forbids retrying."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = "internal_error"
+
+    def __init__(  # noqa: PLR0913 - the fields of an error object
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,  # noqa: A002 - OpenAI's name for the field
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status or self.status
+        self.type = type or self.type
+        self.code = code or self.code
+        self.param = param
+        self.retry_after = retry_after
+        self.retry = retry
+
+    def body(self) -> bytes:
+        """The error object, with all four keys."""
+        return msgspec.json.encode(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.type,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
+        )
+
+    def headers(self) -> dict[str, str]:
+        headers = {"content-type": _JSON}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(math.ceil(self.retry_after))
+            headers["retry-after-ms"] = str(math.ceil(self.retry_after * 1000))
+        if self.retry is False or (self.retry_after or 0) > LONGEST_CLIENT_WAIT:
+            headers["x-should-retry"] = "false"
+        return headers
+
+
+LONGEST_CLIENT_WAIT: Final = 60.0  # seconds; beyond it one SDK ignores Retry-After and hammers
+
+
+class BadRequest(FacadeError):
+    status, type, code = 400, "invalid_request_error", None
+
+
+class Forbidden(FacadeError):
+    status, type, code = 403, "permission_error", None
+
+
+class NotFound(FacadeError):
+    status, type, code = 404, "invalid_request_error", None
+
+
+class MethodNotAllowed(FacadeError):
+    status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class TooLarge(FacadeError):
+    status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class Refused(FacadeError):
+    """The upstream's failure as the client is told it; the row comes from STATUSES."""
+
+    code = None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """`status` None: the upstream's own. `retry` False: trying again cannot help."""
+
+    status: int | None
+    type: str
+    code: str | None
+    retry: bool | None = None
+
+
+_CALLER = "invalid_request_error"
+_SERVER = "server_error"
+
+STATUSES: Final[dict[Kind, Row]] = {
+    Kind.UNREACHABLE: Row(503, _SERVER, "upstream_unavailable"),
+    Kind.TIMEOUT: Row(504, _SERVER, "upstream_timeout"),
+    Kind.CUT: Row(502, _SERVER, "upstream_incomplete"),
+    Kind.BROKEN: Row(502, _SERVER, "upstream_broken"),
+    Kind.CREDENTIAL: Row(502, _SERVER, "upstream_auth", retry=False),
+    Kind.PAYMENT: Row(None, "insufficient_quota", "insufficient_quota", retry=False),
+    Kind.MODEL_NOT_FOUND: Row(404, _CALLER, "model_not_found"),
+    Kind.CONTEXT_LENGTH: Row(400, _CALLER, "context_length_exceeded"),
+    Kind.REJECTED: Row(None, _CALLER, None),
+    Kind.RATE_LIMITED: Row(429, "rate_limit_error", "rate_limit_exceeded"),
+    Kind.OVERLOADED: Row(503, _SERVER, "server_overloaded"),
+    Kind.FAILED: Row(None, _SERVER, "upstream_error"),
+    Kind.GATEWAY: Row(502, _SERVER, "bad_gateway"),
+}
+
+
+def told(error: Exception) -> FacadeError:
+    """What the client is told of any error. One of our own bugs is a 500 without details."""
+    if isinstance(error, FacadeError):
+        return error
+    if isinstance(error, InvalidRequest):
+        return BadRequest(error.message, param=error.param, code=error.code)
+    if isinstance(error, UpstreamError):
+        row = STATUSES[error.kind]
+        return Refused(
+            error.message,
+            status=row.status or error.status or 500,
+            type=error.type or row.type,
+            param=error.param,
+            code=error.code or row.code,
+            retry_after=error.retry_after,
+            retry=row.retry,
+        )
+    return FacadeError("the facade failed to answer this request; its log says why")

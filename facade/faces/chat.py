@@ -1,0 +1,194 @@
+"""Chunks as `/v1/chat/completions` writes them: streamed or whole, one instance per answer.
+
+Strategy: a delta of plain text, which is nearly every chunk, is put between a prebuilt
+prefix and suffix; everything else goes through a dict. A chunk that carries several
+things becomes several events, in the order role, reasoning, content, tools, finish.
+Source: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from adapters.dialect import Reply
+from adapters.wire import ChatRequest, Chunk, TokenLogprob, ToolDelta, Usage
+from facade.faces import sse
+from facade.faces.usage import total, usage_json
+
+_encode = msgspec.json.encode
+_Json = dict[str, object]
+
+
+class ChatFace:
+    """The two forms of one chat answer."""
+
+    def __init__(self, request: ChatRequest, reply: Reply) -> None:
+        options = request.stream_options
+        self._include_usage = bool(options and options.include_usage)
+        self._legacy = request.functions is not None and request.tools is None
+        self._reply = reply
+        self._usages: list[Usage] = []
+        head = self._head("chat.completion.chunk")
+        self._prefix = _encode(head)[:-1] + b',"choices":[{"index":'
+        rest = b',"logprobs":null,"finish_reason":null}]'
+        self._suffix = rest + (b',"usage":null}' if self._include_usage else b"}")
+
+    def render(self, chunks: Iterable[Chunk]) -> bytes:
+        """The events of these chunks, ready to be written. Usage is kept for `end`."""
+        return b"".join(event for chunk in chunks for event in self._events(chunk))
+
+    def end(self) -> bytes:
+        """The usage chunk, if it was asked for and is known, and [DONE]."""
+        usage = total(self._usages)
+        if not (self._include_usage and usage):
+            return sse.DONE
+        last = self._head("chat.completion.chunk") | {"choices": [], "usage": usage_json(usage)}
+        return sse.event(_encode(last)) + sse.DONE
+
+    def whole(self, chunks: Iterable[Chunk]) -> bytes:
+        """The chunks folded into one chat.completion."""
+        choices: dict[int, _Choice] = {}
+        for chunk in chunks:
+            if chunk.usage:
+                self._usages.append(chunk.usage)
+            choices.setdefault(chunk.choice, _Choice()).add(chunk)
+        answer = self._head("chat.completion")
+        answer["choices"] = [choices[index].json(index, self._legacy) for index in sorted(choices)]
+        usage = total(self._usages)
+        if usage:
+            answer["usage"] = usage_json(usage)
+        return _encode(answer)
+
+    def _head(self, kind: str) -> _Json:
+        reply = self._reply
+        head: _Json = {
+            "id": f"chatcmpl-{reply.id}",
+            "object": kind,
+            "created": reply.created,
+            "model": reply.model,
+        }
+        if reply.fingerprint:
+            head["system_fingerprint"] = reply.fingerprint
+        return head
+
+    def _events(self, chunk: Chunk) -> Iterable[bytes]:
+        if chunk.usage:
+            self._usages.append(chunk.usage)
+        if chunk.raw:
+            yield sse.event(chunk.raw)
+            return
+        if chunk.role:
+            content = None if chunk.tool_calls else ""
+            yield self._delta(chunk, {"role": "assistant", "content": content, "refusal": None})
+        if chunk.reasoning:
+            text = chunk.reasoning
+            yield self._delta(chunk, {"reasoning_content": text, "reasoning": text})
+        if chunk.refusal:
+            yield self._delta(chunk, {"refusal": chunk.refusal})
+        if chunk.logprobs is not None:
+            yield self._delta(chunk, {"content": chunk.content}, logprobs=chunk.logprobs)
+        elif chunk.content:
+            index = b"%d" % chunk.choice
+            text_json = _encode(chunk.content)
+            yield sse.event(
+                self._prefix + index + b',"delta":{"content":' + text_json + b"}" + self._suffix
+            )
+        for call in chunk.tool_calls:
+            yield self._delta(chunk, self._call(call))
+        if chunk.finish:
+            yield self._delta(chunk, {}, finish=_finish(chunk.finish, self._legacy))
+
+    def _delta(
+        self,
+        chunk: Chunk,
+        delta: _Json,
+        finish: str | None = None,
+        logprobs: tuple[TokenLogprob, ...] | None = None,
+    ) -> bytes:
+        event = self._head("chat.completion.chunk")
+        event["choices"] = [
+            {
+                "index": chunk.choice,
+                "delta": delta,
+                "logprobs": _logprobs_json(logprobs),
+                "finish_reason": finish,
+            }
+        ]
+        if self._include_usage:
+            event["usage"] = None
+        return sse.event(_encode(event))
+
+    def _call(self, call: ToolDelta) -> _Json:
+        function: _Json = {"arguments": call.arguments}
+        if call.name is not None:
+            function = {"name": call.name, "arguments": call.arguments}
+        if self._legacy:
+            return {"function_call": function}
+        if call.id is None:  # later pieces must omit the identity: null breaks both SDKs
+            return {"tool_calls": [{"index": call.index, "function": function}]}
+        identity = {"index": call.index, "id": call.id, "type": "function"}
+        return {"tool_calls": [identity | {"function": function}]}
+
+
+class _Choice:
+    """One choice of a whole answer, growing chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: dict[int, _Json] = {}
+        self._logprobs: list[TokenLogprob] | None = None
+        self._finish: str | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        self._content.append(chunk.content)
+        self._reasoning.append(chunk.reasoning)
+        self._refusal.append(chunk.refusal)
+        self._finish = chunk.finish or self._finish
+        if chunk.logprobs is not None:
+            self._logprobs = [*(self._logprobs or ()), *chunk.logprobs]
+        for delta in chunk.tool_calls:
+            call = self._calls.setdefault(
+                delta.index, {"id": delta.id, "name": delta.name, "arguments": ""}
+            )
+            call["arguments"] = f"{call['arguments']}{delta.arguments}"
+
+    def json(self, index: int, legacy: bool) -> _Json:
+        return {
+            "index": index,
+            "message": self._message(legacy),
+            "logprobs": _logprobs_json(self._logprobs),
+            "finish_reason": _finish(self._finish, legacy),
+        }
+
+    def _message(self, legacy: bool) -> _Json:
+        content, reasoning = "".join(self._content), "".join(self._reasoning)
+        message: _Json = {
+            "role": "assistant",
+            "content": content or (None if self._calls else ""),
+            "refusal": "".join(self._refusal) or None,
+            "annotations": [],
+        }
+        if reasoning:
+            message |= {"reasoning_content": reasoning, "reasoning": reasoning}
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        functions = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
+        if calls and legacy:
+            message["function_call"] = functions[0]
+        elif calls:
+            message["tool_calls"] = [
+                {"id": call["id"], "type": "function", "function": function}
+                for call, function in zip(calls, functions, strict=True)
+            ]
+        return message
+
+
+def _finish(reason: str | None, legacy: bool) -> str | None:
+    return "function_call" if legacy and reason == "tool_calls" else reason
+
+
+def _logprobs_json(tokens: Iterable[TokenLogprob] | None) -> _Json | None:
+    return None if tokens is None else {"content": list(tokens), "refusal": None}

@@ -1,0 +1,1 @@
+"""The bytes: HTTP to upstreams, and answers to clients. No policy, no dialect."""

@@ -1,0 +1,34 @@
+"""The port to the client: where an answer is written. Every call is synchronous.
+
+Written bytes are held until the client takes them; who writes a stream asks `drained`
+and stops reading the upstream while it is a Wait. One implementation stands under ASGI
+(`facade.wire.asgi`); a shell without tasks writes to its transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from facade.waits import Wait
+
+READ_AHEAD: Final = 1024 * 1024  # bytes written for a client that has not taken them yet
+
+
+class AnswerWriter(Protocol):
+    """One answer. Either `whole` once, or `start`, any number of `write`, and `end`."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the head is written: from then on a failure can only be told in the body."""
+
+    def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None: ...
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def drained(self) -> Wait[None] | None:
+        """None while less than READ_AHEAD is held; else a Wait until it is less again."""
+
+    def end(self) -> None: ...

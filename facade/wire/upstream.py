@@ -1,0 +1,72 @@
+"""The port to upstreams: one HTTP request, its reply's head, its body as it arrives.
+
+Two implementations stand behind it (httpx; later a client of our own), and one suite of
+tests runs over both. The port has no clocks: whoever waits aborts, with the reason.
+Every error a connection can make is a ConnectionFault; nothing of a library leaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct, field
+
+from facade.waits import Wait
+
+
+class ConnectionFault(Exception):
+    """The connection failed. `sent`: whether the upstream may have seen the request."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Endpoint(Struct, frozen=True):
+    """Where an upstream is and how its connections are made. Paths are absolute files."""
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict)  # credentials among them
+    connect_timeout: float = 5.0  # seconds; the clock `connect`
+    connections: int = 100
+    proxy: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None  # one PEM file with certificate and key
+    environment_proxies: bool = False  # HTTPS_PROXY and NO_PROXY: for clouds only
+
+
+class Exchange(Protocol):
+    """One request under way: its reply's head is here, its body is read piece by piece.
+
+    `headers` has lower-case names. `read` gives the next piece, b"" at the proper end of
+    the body, and raises ConnectionFault where the body was cut. Nothing is read from the
+    socket while nobody calls `read` (beyond what the system buffers): that is back-pressure.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+    def read(self) -> bytes | Wait[bytes]: ...
+
+    def abort(self) -> None:
+        """Close the socket now. Harmless after the end, and when called twice.
+
+        A pending `read` ends in CancelledError. A body read to its end has already given
+        its connection back to the pool.
+        """
+
+
+class Connections(Protocol):
+    """The connections to one upstream.
+
+    `open` waits for the reply's head. Cancelling its Wait closes the socket. A kept-alive
+    connection that the upstream had closed is replaced by a fresh one, once, and only if
+    not one byte of an answer had come. Redirects are not followed. 1xx are skipped.
+    """
+
+    def open(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> Wait[Exchange]: ...
+
+    async def close(self) -> None: ...
