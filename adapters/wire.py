@@ -12,14 +12,22 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 NULL: Final = Raw(b"null")  # JSON kept unread: null is "unset" there too
+
+
+def _null() -> Raw:
+    """A factory, because a schema cannot show a default that is not read."""
+    return NULL
+
+
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Positive = Annotated[int, Meta(ge=1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
+Input = str | list[str | int | list[int]]  # text, texts, tokens, or lists of tokens
 Stop = str | Annotated[list[str], Meta(max_length=4)]
 
 
@@ -72,9 +80,9 @@ class Message(Struct, frozen=True):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
-    reasoning_content: Raw = NULL
-    reasoning: Raw = NULL
-    thinking: Raw = NULL
+    reasoning_content: Raw = field(default_factory=_null)
+    reasoning: Raw = field(default_factory=_null)
+    thinking: Raw = field(default_factory=_null)
 
 
 class Function(Struct, frozen=True):
@@ -82,7 +90,7 @@ class Function(Struct, frozen=True):
 
     name: str
     description: str | None = None
-    parameters: Raw = NULL
+    parameters: Raw = field(default_factory=_null)
     strict: bool | None = None
 
 
@@ -113,7 +121,7 @@ class ToolChoice(Struct, frozen=True):
 
 class JsonSchema(Struct, frozen=True):
     name: str | None = None
-    schema: Raw = NULL
+    schema: Raw = field(default_factory=_null)
     strict: bool | None = None
 
 
@@ -153,8 +161,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     function_call: str | Named | None = None
     reasoning_effort: str | None = None
     modalities: list[str] | None = None
-    audio: Raw = NULL
-    web_search_options: Raw = NULL
+    audio: Raw = field(default_factory=_null)
+    web_search_options: Raw = field(default_factory=_null)
     user: str | None = None
     store: bool | None = None
     service_tier: str | None = None
@@ -165,7 +173,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/completions, as far as it is read."""
 
     model: str
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: Input | None = None
     suffix: str | None = None
     echo: bool | None = None
     stream: bool | None = None
@@ -188,7 +196,7 @@ class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/embeddings."""
 
     model: str
-    input: str | list[str] | list[int] | list[list[int]]
+    input: Input
     dimensions: Positive | None = None
     encoding_format: str | None = None
     user: str | None = None

@@ -16,7 +16,12 @@ READ_AHEAD: Final = 1024 * 1024  # bytes written for a client that has not taken
 
 
 class AnswerWriter(Protocol):
-    """One answer. Either `whole` once, or `start`, any number of `write`, and `end`."""
+    """One answer. Either `whole` once, or `start`, any number of `write`, and `end`.
+
+    `headers` go with whatever answer comes, an error too; those of `whole` and `start` join.
+    """
+
+    headers: dict[str, str]
 
     @property
     def started(self) -> bool:

@@ -1,0 +1,83 @@
+"""The composition root: settings in, an application out. Only here are parts put together."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.handlers import ASGIRouteHandler
+
+from adapters.registry import DIALECTS
+from facade.config import Settings, UpstreamSettings
+from facade.discovery import Discovery
+from facade.edge import Edge
+from facade.pipeline import Identity, Pipeline
+from facade.routes.openai import OpenAIFace
+from facade.routes.operations import OperationsFace
+from facade.routing import Routing
+from facade.upstreams import Traits, Upstream
+from facade.wire.httpx_client import HttpxConnections
+from facade.wire.upstream import Endpoint
+
+
+def build(settings: Settings) -> Litestar:
+    """The application. Nothing is connected before the first request or the start of serving."""
+    upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
+    discovery = Discovery(upstreams)
+    aliases = {name: model.targets for name, model in settings.models.items()}
+    pipeline = Pipeline(Routing(aliases, discovery), discovery, upstreams)
+    faces = (
+        OpenAIFace(pipeline, discovery, aliases, _identify),
+        OperationsFace(discovery),
+    )
+    edge = Edge(settings.server, _new_id)
+    handlers = [
+        ASGIRouteHandler(path)(edge(handle, *methods))
+        for face in faces
+        for path, (handle, methods) in face.routes().items()
+    ]
+
+    @asynccontextmanager
+    async def serving(_: Litestar) -> AsyncIterator[None]:
+        discovery.refresh()
+        yield
+        discovery.close()
+        for upstream in upstreams.values():
+            await upstream.close()
+
+    return Litestar(handlers, lifespan=[serving], openapi_config=None, logging_config=None)
+
+
+def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
+    endpoint = Endpoint(
+        base_url=settings.base_url,
+        headers=_credentials(settings.api_key),
+        connect_timeout=settings.timeouts.connect,
+        connections=settings.connections,
+        proxy=settings.proxy,
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        client_cert=str(settings.client_cert) if settings.client_cert else None,
+        environment_proxies=not settings.local,
+    )
+    traits = Traits(
+        timeouts=settings.timeouts,
+        options=settings.options,
+        model_options={name: model.options for name, model in settings.models.items()},
+        keep_alive=settings.keep_alive,
+    )
+    return Upstream(name, DIALECTS[settings.dialect], HttpxConnections(endpoint), traits)
+
+
+def _credentials(api_key: str | None) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def _new_id() -> str:
+    return secrets.token_hex(12)
+
+
+def _identify() -> Identity:
+    return Identity(_new_id(), int(time.time()))

@@ -1,0 +1,119 @@
+"""The clocks of one attempt: load, first token, idle and total (connect is the connection's).
+
+Strategy: one timer at most. What is waited for is given to `guard`, which cancels it when
+the clock that holds at that moment runs out and says which. Progress only moves the
+deadline; the timer finds out when it fires. Idle counts only while we wait to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from adapters.errors import Kind, UpstreamError
+from facade.waits import Wait
+
+T = TypeVar("T")
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds. `load` holds until the model is in memory, then `first_token`."""
+
+    connect: float = 5.0
+    load: float = 300.0
+    first_token: float = 60.0
+    idle: float = 30.0
+    total: float = 580.0
+
+
+class Clocks:
+    """One attempt's clocks; they start at once. `loads`: the upstream can tell a load."""
+
+    def __init__(self, timeouts: Timeouts, *, loads: bool, silent: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeouts = timeouts
+        self._silent = silent
+        self._started = self._loop.time()
+        self._name = "total"
+        self._at = self._total = self._started + timeouts.total
+        self._waits_for_content = True
+        self._cancel: Callable[[], object] | None = None  # what is waited for
+        self._expired: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if loads:
+            self._set("load", self._started + timeouts.load)
+        elif not silent:
+            self._set("first_token", self._started + timeouts.first_token)
+
+    def loaded(self, since_start: bool) -> None:
+        """The model is in memory, `since_start` of the attempt or only now."""
+        if not self._waits_for_content:
+            return
+        if self._silent:
+            self._set("total", self._total)
+        else:
+            begins = self._started if since_start else self._loop.time()
+            self._set("first_token", begins + self._timeouts.first_token)
+
+    def content(self) -> None:
+        """The answer has begun: from now on only idle and total hold."""
+        self._waits_for_content = False
+        self._set("total", self._total)
+
+    async def guard(self, step: Wait[T], *, idle: bool = False) -> T:
+        """The result of `step`; raises the timeout if a clock runs out first.
+
+        `idle`: silence while waiting for this counts.
+        """
+        if idle and not self._waits_for_content and not self._silent:
+            self._set("idle", self._loop.time() + self._timeouts.idle)
+        self._cancel = step.cancel
+        self._arm()
+        try:
+            return await step
+        except asyncio.CancelledError:
+            if self._expired is None:
+                step.cancel()
+                raise
+            raise UpstreamError(
+                Kind.TIMEOUT, f"the upstream took too long ({_SAID[self._expired]})"
+            ) from None
+        finally:
+            self._cancel = None
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, name: str, at: float) -> None:
+        sooner = at < self._at
+        self._name, self._at = (name, at) if at < self._total else ("total", self._total)
+        if sooner and self._timer is not None:
+            self.stop()
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._cancel is None:
+            return
+        if self._loop.time() < self._at:
+            self._arm()
+            return
+        self._expired = self._name
+        self._cancel()
+
+
+_SAID = {
+    "load": "the model was not loaded in time",
+    "first_token": "no content came in time",
+    "idle": "it fell silent in mid-answer",
+    "total": "the whole answer was not there in time",
+}

@@ -1,0 +1,140 @@
+"""What each upstream has: its models, what they can do, its version. Never by generating.
+
+Listings are fetched by one request at a time per upstream (single flight), at most once a
+second, and kept until the next one succeeds. Facts of a model are asked when a request
+needs them, and kept by the model's digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from adapters.dialect import DescribesModels, Facts, ListsModels, Model, Target, TellsVersion
+from adapters.errors import UpstreamError
+from facade.upstreams import Upstream
+from facade.waits import Wait
+
+_log = logging.getLogger(__name__)
+_REFRESH_AT_MOST_EVERY: Final = 1.0  # seconds
+_FACTS_HOLD: Final = 300.0  # seconds, for a model whose digest no listing tells
+
+
+class Listing:
+    """What is known of one upstream."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._models: dict[str, Model] = {}
+        self._version: tuple[int, ...] | None = None
+        self._facts: dict[tuple[str, str | None], tuple[float, Facts]] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at: float | None = None
+        self.error: UpstreamError | None = None  # of the last refresh
+
+    @property
+    def models(self) -> list[Model]:
+        return list(self._models.values())
+
+    def find(self, name: str) -> Model | None:
+        """The model of that name; `x` is `x:latest`."""
+        models = self._models
+        return models.get(name) or models.get(f"{name}:latest") or models.get(_bare(name))
+
+    def refresh(self) -> Wait[None] | None:
+        """None if the listing is fresh, else a Wait for the one refresh under way."""
+        if self._refreshing is not None:
+            return self._refreshing
+        now = asyncio.get_running_loop().time()
+        if self._refreshed_at is not None and now - self._refreshed_at < _REFRESH_AT_MOST_EVERY:
+            return None
+        self._refreshing = asyncio.create_task(self._refresh())
+        return self._refreshing
+
+    def target(self, model: str, *, describe: bool) -> Target | Wait[Target]:
+        """The target, with the model's facts if `describe`; a Wait where they must be asked."""
+        traits = self._upstream.traits
+        listed = self.find(model)
+        options = {**traits.options, **traits.model_options.get(model, {})}
+        target = Target(
+            upstream=self._upstream.name,
+            model=model,
+            options=options,
+            keep_alive=traits.keep_alive,
+            facts=listed.facts if listed else Facts(),
+            version=self._version,
+        )
+        dialect = self._upstream.dialect
+        if not describe or not isinstance(dialect, DescribesModels):
+            return target
+        if target.facts.capabilities is not None:
+            return target
+        return asyncio.ensure_future(self._described(dialect, target))
+
+    def close(self) -> None:
+        """End a refresh that is under way."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+
+    async def _described(self, dialect: DescribesModels, target: Target) -> Target:
+        key = (target.model, target.facts.digest)
+        now = asyncio.get_running_loop().time()
+        asked_at, facts = self._facts.get(key, (0.0, None))
+        if facts is None or (target.facts.digest is None and now - asked_at > _FACTS_HOLD):
+            try:
+                body = await self._upstream.ask(dialect.describe_request(target.model))
+                facts = replace(dialect.decode_facts(body), digest=target.facts.digest)
+            except UpstreamError as error:  # unknown is allowed: the upstream will say it itself
+                _log.warning("%s: no facts of a model: %s", target.upstream, error)
+                return target
+            self._facts = {key: (now, facts), **dict(list(self._facts.items())[:999])}
+        return replace(target, facts=facts)
+
+    async def _refresh(self) -> None:
+        dialect = self._upstream.dialect
+        try:
+            if isinstance(dialect, ListsModels):
+                models = dialect.decode_models(await self._upstream.ask(dialect.list_request()))
+                self._models = {model.id: model for model in models}
+            self.error = None
+            if isinstance(dialect, TellsVersion) and self._version is None:
+                body = await self._upstream.ask(dialect.version_request())
+                self._version = dialect.decode_version(body)
+        except UpstreamError as error:
+            self.error = error
+            _log.warning("%s: the models cannot be listed: %s", self._upstream.name, error)
+        finally:
+            self._refreshed_at = asyncio.get_running_loop().time()
+            self._refreshing = None
+
+
+class Discovery:
+    """The listings of all upstreams, in the order of the configuration."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
+        self.listings = {name: Listing(upstream) for name, upstream in upstreams.items()}
+
+    def refresh(self) -> Wait[None] | None:
+        """A Wait until every listing was asked again; None if all are fresh."""
+        waits = [wait for listing in self.listings.values() if (wait := listing.refresh())]
+        # One caller that gives up must not end the refresh the others wait for.
+        return (
+            asyncio.ensure_future(_all([asyncio.shield(wait) for wait in waits])) if waits else None
+        )
+
+    def close(self) -> None:
+        for listing in self.listings.values():
+            listing.close()
+
+
+async def _all(waits: list[Wait[None]]) -> None:
+    for wait in waits:
+        await wait
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(":latest")

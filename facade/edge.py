@@ -1,0 +1,152 @@
+"""The outer layer of every route: who may ask, how much, what is told, what is logged.
+
+It stands in front of the handlers as plain ASGI, not as middleware of the framework, so that
+each rule also holds where a route is served without the framework.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, cast
+
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec import Struct
+
+from adapters.errors import UpstreamError
+from facade.config import ServerSettings
+from facade.errors import FacadeError, Forbidden, MethodNotAllowed, told
+from facade.faces import sse
+from facade.wire.answer import AnswerWriter
+from facade.wire.asgi import read_body, until_hang_up
+
+_log = logging.getLogger("facade.requests")
+
+_EXPOSED: Final = (
+    "x-request-id, retry-after, retry-after-ms, x-should-retry, "
+    "x-facade-upstream, x-facade-model, x-facade-attempts, x-facade-warning"
+)
+
+
+class Request(Struct, frozen=True):
+    """A request that was let in. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+Handle = Callable[[Request, AnswerWriter], Awaitable[None]]
+
+
+class Edge:
+    """`ids` gives a new id with each call: letters and digits, never the same twice."""
+
+    def __init__(self, server: ServerSettings, ids: Callable[[], str]) -> None:
+        self._server = server
+        self._ids = ids
+
+    def __call__(self, handle: Handle, *methods: str) -> ASGIApp:
+        """`handle` as an ASGI application that answers these methods (none: all of them)."""
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            began = time.perf_counter()
+            request_id = f"req_{self._ids()}"
+            request, refused = await self._read(cast(HTTPScope, scope), receive, methods)
+
+            async def work(answer: AnswerWriter) -> None:
+                answer.headers |= {"x-request-id": request_id, **self._cors(request)}
+                try:
+                    if refused is not None:
+                        raise refused
+                    if request.method == "OPTIONS":
+                        answer.whole(204, _preflight(request, methods), b"")
+                    else:
+                        await handle(request, answer)
+                except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
+                    _tell(error, answer)
+
+            status = await until_hang_up(receive, send, self._server.client_idle, work)
+            _log.info(
+                "%s %s %s %.0f ms %s",
+                request.method,
+                request.path,
+                status or "left",
+                (time.perf_counter() - began) * 1000,
+                request_id,
+            )
+
+        return application
+
+    async def _read(
+        self, scope: HTTPScope, receive: Receive, methods: tuple[str, ...]
+    ) -> tuple[Request, FacadeError | None]:
+        """The request, and why it is refused: then its body is not read."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        request = Request(scope["method"], scope["path"], headers)
+        try:
+            self._admit(request, scope.get("scheme", "http"))
+            preflight = request.method == "OPTIONS" and "origin" in headers
+            if methods and request.method not in methods and not preflight:
+                raise MethodNotAllowed(
+                    f"{request.path} takes {' and '.join(methods)}, not {request.method}"
+                )
+            body = await read_body(receive, self._server.max_body)
+        except FacadeError as refused:
+            return request, refused
+        return Request(request.method, request.path, headers, body), None
+
+    def _admit(self, request: Request, scheme: str) -> None:
+        """Without keys, whoever reaches us is answered: so a web page must not reach us."""
+        host = request.headers.get("host", "").lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        allowed = self._server.allowed_hosts
+        if "*" not in allowed and name not in allowed:
+            raise Forbidden(
+                f"the host '{name}' is not served: see server.allowed_hosts",
+                code="host_not_allowed",
+            )
+        origin = request.headers.get("origin")
+        same = origin is not None and origin.lower() == f"{scheme}://{host}"
+        if origin and not same and origin not in self._server.cors_allow_origins:
+            raise Forbidden(
+                f"the origin '{origin}' is not allowed: see server.cors_allow_origins",
+                code="origin_not_allowed",
+            )
+
+    def _cors(self, request: Request) -> dict[str, str]:
+        origin = request.headers.get("origin")
+        if origin not in self._server.cors_allow_origins:
+            return {}
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": _EXPOSED,
+            "vary": "origin",
+        }
+
+
+def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:
+    return {
+        "access-control-allow-methods": ", ".join(methods),
+        "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
+        "access-control-max-age": "600",
+    }
+
+
+def _tell(error: Exception, answer: AnswerWriter) -> None:
+    """The error in OpenAI's form: as the answer, or as the stream's last event."""
+    failure = told(error)
+    request_id = answer.headers["x-request-id"]
+    if isinstance(error, UpstreamError):  # its words may quote the prompt: only the kind is logged
+        _log.warning("%s: upstream %s %s", request_id, error.kind.value, error.status or "")
+    elif failure.status >= 500:
+        _log.error("%s: %s", request_id, error, exc_info=error)
+    if answer.started:
+        answer.write(sse.error_event(failure))
+        answer.end()
+    else:
+        answer.whole(failure.status, failure.headers(), failure.body())

@@ -1,0 +1,1 @@
+"""One face per file: parse, call the pipeline, answer."""

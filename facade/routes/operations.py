@@ -1,0 +1,75 @@
+"""What is not a model: front page, probes, documentation, and every path that is not there."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+import msgspec
+
+from facade.discovery import Discovery
+from facade.edge import Handle, Request
+from facade.errors import NotFound
+from facade.pipeline import JSON
+from facade.routes import docs
+from facade.wire.answer import AnswerWriter
+
+_HTML: Final = {"content-type": "text/html; charset=utf-8"}
+_LATER: Final = ("/v1/responses", "/v1/messages")
+_BASES: Final = ("/chat/completions", "/completions", "/embeddings", "/models")
+
+
+class OperationsFace:
+    """The handlers for people and for orchestrators."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self._discovery = discovery
+
+    def routes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
+        """Each path with its handler and its methods."""
+        looks = ("GET", "HEAD")
+        return {
+            "/": (self.front, looks),
+            "/livez": (self.live, looks),
+            "/readyz": (self.ready, looks),
+            "/docs": (self.docs, looks),
+            "/openapi.json": (self.openapi, looks),
+            "/{path:path}": (self.missing, ()),
+        }
+
+    async def front(self, _: Request, answer: AnswerWriter) -> None:
+        said = {
+            "message": "facade is running: an OpenAI API at /v1",
+            "version": version("facade"),
+            "docs": "/docs",
+        }
+        answer.whole(200, JSON, msgspec.json.encode(said))
+
+    async def live(self, _: Request, answer: AnswerWriter) -> None:
+        answer.whole(200, JSON, b'{"status":"live"}')
+
+    async def ready(self, _: Request, answer: AnswerWriter) -> None:
+        """Ready as soon as requests are answered; an upstream that is down does not change that."""
+        upstreams = {
+            name: "down" if listing.error else "up"
+            for name, listing in self._discovery.listings.items()
+        }
+        said = {"status": "ready", "upstreams": upstreams}
+        answer.whole(200, JSON, msgspec.json.encode(said))
+
+    async def docs(self, _: Request, answer: AnswerWriter) -> None:
+        answer.whole(200, _HTML, docs.page())
+
+    async def openapi(self, _: Request, answer: AnswerWriter) -> None:
+        answer.whole(200, JSON, msgspec.json.encode(docs.openapi()))
+
+    async def missing(self, request: Request, _: AnswerWriter) -> None:
+        path = request.path
+        if path.startswith(_LATER):
+            hint = "use POST /v1/chat/completions"
+        elif path.startswith(_BASES):
+            host = request.headers.get("host", "this host")
+            hint = f"the base_url of this API is http://{host}/v1"
+        else:
+            hint = "GET /docs lists what there is"
+        raise NotFound(f"there is no {path} here: {hint}", code="unknown_url")

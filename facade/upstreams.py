@@ -1,0 +1,211 @@
+"""An upstream: a dialect, its connections, its clocks. `open` gives an answer that has begun.
+
+`open` returns only with a good status and the first content in hand, so that whoever holds
+an Answering may tell the caller 200. Foreign errors become UpstreamErrors here and nowhere
+else. Everything opened is put on the caller's stack, to be released synchronously.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from msgspec import Struct, field
+
+from adapters.dialect import (
+    Amends,
+    Dialect,
+    Encoded,
+    ListsLoaded,
+    Reply,
+    StreamDecoder,
+    UpstreamRequest,
+)
+from adapters.errors import Incomplete, Kind, UpstreamError, broken
+from adapters.wire import Chunk
+from facade.deadlines import Clocks, Timeouts
+from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange
+
+_LONGEST_WHOLE: Final = 256 * 1024 * 1024  # bytes: 2,048 long vectors fit
+_LONGEST_ERROR: Final = 1024 * 1024
+_ASK_LOADED_EVERY: Final = 1.0  # seconds
+_METADATA: Final = Timeouts(load=10, first_token=10, idle=10, total=10)
+
+
+class Traits(Struct, frozen=True):
+    """What the operator says of an upstream."""
+
+    timeouts: Timeouts = Timeouts()
+    options: Mapping[str, object] = field(default_factory=dict)
+    model_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    keep_alive: str | int | None = None
+
+
+class Upstream:
+    """One configured upstream, under the name it has in the configuration."""
+
+    def __init__(
+        self, name: str, dialect: Dialect, connections: Connections, traits: Traits
+    ) -> None:
+        self.name = name
+        self.dialect = dialect
+        self.traits = traits
+        self._connections = connections
+
+    async def open(self, encoded: Encoded, reply: Reply, held: ExitStack) -> Answering:
+        """Send one call and wait for its first content. Raises UpstreamError."""
+        clocks = Clocks(
+            self.traits.timeouts,
+            loads=isinstance(self.dialect, ListsLoaded),
+            silent=encoded.heartbeat is None,
+        )
+        held.callback(clocks.stop)
+        waiting = held.enter_context(ExitStack())
+        if isinstance(self.dialect, ListsLoaded):
+            watch = asyncio.create_task(self._watch_loading(self.dialect, reply.model, clocks))
+            waiting.callback(watch.cancel)
+        exchange = await self._exchange(encoded.request, clocks, held)
+        answering = Answering(exchange, encoded, reply, clocks)
+        await answering.begin()
+        waiting.close()
+        return answering
+
+    async def ask(self, request: UpstreamRequest) -> bytes:
+        """A metadata request: its whole body, quickly or not at all."""
+        with ExitStack() as held:
+            clocks = Clocks(_METADATA, loads=False, silent=True)
+            held.callback(clocks.stop)
+            exchange = await self._exchange(request, clocks, held)
+            return await read_whole(exchange, clocks, _LONGEST_WHOLE)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _exchange(
+        self, request: UpstreamRequest, clocks: Clocks, held: ExitStack
+    ) -> Exchange:
+        """An exchange whose status is good; a second way to say it is tried once."""
+        exchange, error = await self._send(request, clocks, held)
+        if error is None:
+            return exchange
+        again = self.dialect.amend(request, error) if isinstance(self.dialect, Amends) else None
+        if again is not None:
+            exchange, error = await self._send(again, clocks, held)
+        if error is not None:
+            raise error
+        return exchange
+
+    async def _send(
+        self, request: UpstreamRequest, clocks: Clocks, held: ExitStack
+    ) -> tuple[Exchange, UpstreamError | None]:
+        with upstream_errors():
+            exchange = await clocks.guard(
+                self._connections.open(request.method, request.path, request.body, request.headers)
+            )
+            held.callback(exchange.abort)
+            if exchange.status == 200:
+                return exchange, None
+            body = await read_whole(exchange, clocks, _LONGEST_ERROR)
+        if exchange.status < 400:
+            return exchange, broken(f"the upstream answered {exchange.status}")
+        return exchange, self.dialect.decode_error(exchange.status, exchange.headers, body)
+
+    async def _watch_loading(self, dialect: ListsLoaded, model: str, clocks: Clocks) -> None:
+        """Ask what is in memory, once a second, until the model is."""
+        first = min(_ASK_LOADED_EVERY, self.traits.timeouts.first_token)
+        await asyncio.sleep(first)
+        since_start = True
+        while not await self._has_loaded(dialect, model):
+            since_start = False
+            await asyncio.sleep(_ASK_LOADED_EVERY)
+        clocks.loaded(since_start)
+
+    async def _has_loaded(self, dialect: ListsLoaded, model: str) -> bool:
+        try:
+            loaded = dialect.decode_loaded(await self.ask(dialect.loaded_request()))
+        except UpstreamError:
+            return False  # unknown is not loaded: the longer clock holds
+        return model in loaded or f"{model}:latest" in loaded
+
+
+class Answering:
+    """An upstream's answer under way."""
+
+    def __init__(self, exchange: Exchange, encoded: Encoded, reply: Reply, clocks: Clocks) -> None:
+        self._exchange = exchange
+        self._encoded = encoded
+        self._reply = reply
+        self._clocks = clocks
+        self._decoder: StreamDecoder | None = encoded.stream(reply) if encoded.stream else None
+        self._first: list[Chunk] = []
+
+    @property
+    def reply(self) -> Reply:
+        """The answer's identity, as the upstream tells it."""
+        return self._decoder.reply if self._decoder else self._reply
+
+    async def begin(self) -> None:
+        """Read up to the first content (of a stream; a whole answer is read by `whole`)."""
+        while self._decoder and not any(chunk.commits for chunk in self._first):
+            chunks = await self._read(self._decoder)
+            if chunks is None:
+                break
+            self._first += chunks
+        if self._decoder:
+            self._clocks.content()
+
+    async def chunks(self) -> list[Chunk] | None:
+        """The next chunks (perhaps none yet), first those before the commit; None at the end."""
+        if self._first:
+            first, self._first = self._first, []
+            return first
+        return await self._read(self._decoder) if self._decoder else None
+
+    async def whole(self) -> bytes:
+        """The body of an answer that comes in one piece."""
+        with upstream_errors():
+            return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
+
+    async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
+        if decoder.done:
+            return None
+        with upstream_errors():
+            received = await _next(self._exchange, self._clocks)
+        if received and self._encoded.heartbeat:
+            self._clocks.content()
+        chunks = decoder.feed(received) if received else decoder.close()
+        if decoder.done:
+            self._exchange.abort()  # what comes after the end marker is of no use to anybody
+        return chunks
+
+
+async def _next(exchange: Exchange, clocks: Clocks) -> bytes:
+    piece = exchange.read()
+    return piece if isinstance(piece, bytes) else await clocks.guard(piece, idle=True)
+
+
+async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
+    """The rest of a body. Raises UpstreamError beyond `most` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await _next(exchange, clocks):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise broken(f"the upstream's answer is larger than {most} bytes")
+    return b"".join(pieces)
+
+
+@contextmanager
+def upstream_errors() -> Iterator[None]:
+    """What a connection did wrong, as an UpstreamError."""
+    try:
+        yield
+    except ConnectTimeout as fault:
+        raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
+    except ConnectionFault as fault:
+        if fault.sent:
+            raise Incomplete(str(fault)) from fault
+        raise UpstreamError(Kind.UNREACHABLE, str(fault)) from fault

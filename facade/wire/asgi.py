@@ -1,0 +1,201 @@
+"""The answer-writer port under ASGI, and the client's hang-up.
+
+A whole answer is sent by the request's own task; a stream has a sender task, so that a
+slow client never holds up reading, and everything written between two sends leaves in one.
+A client that leaves, or takes nothing for too long, cancels the request's task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from litestar.types import Receive, Send
+
+from facade.errors import TooLarge
+from facade.waits import Wait
+from facade.wire.answer import READ_AHEAD
+
+_Message = dict[str, object]
+_SLICE: Final = 64 * 1024  # bytes a send: a client that takes this much is not idle
+_PRINTABLE: Final = bytes.maketrans(
+    bytes([*range(32), *range(127, 256)]), b"?" * (32 + 129)
+)  # a header that cannot be written must not break the answer it belongs to
+
+
+def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI takes them; what is not printable ASCII becomes `?`."""
+    return [
+        (name.encode("ascii"), value.encode("ascii", "replace").translate(_PRINTABLE))
+        for name, value in headers.items()
+    ]
+
+
+class AsgiAnswer:
+    """The AnswerWriter of one ASGI request. `client_idle` is in seconds."""
+
+    def __init__(self, send: Send, client_idle: float, stalled: Callable[[], None]) -> None:
+        self.headers: dict[str, str] = {}
+        self.status: int | None = None
+        self._send = send
+        self._client_idle = client_idle
+        self._stalled = stalled
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._ended = False
+        self._sender: asyncio.Task[None] | None = None
+        self._wakes = asyncio.Event()
+        self._room: Wait[None] | None = None
+        self._sending_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def started(self) -> bool:
+        return self.status is not None
+
+    def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers |= {**headers, "content-length": str(len(body))}
+        self._pieces = [body]
+        self._ended = True
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers |= headers
+        self._sender = asyncio.create_task(self._run())
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self._pieces.append(data)
+            self._held += len(data)
+            self._wakes.set()
+
+    def drained(self) -> Wait[None] | None:
+        if self._held < READ_AHEAD:
+            return None
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+        return self._room
+
+    def end(self) -> None:
+        self._ended = True
+        self._wakes.set()
+
+    async def sent(self) -> None:
+        """Wait until the client has been given everything."""
+        if self._sender is not None:
+            await self._sender
+        elif self.started:
+            await self._run()
+
+    def close(self) -> None:
+        """End without finishing: what was not sent is not sent. Harmless after the end."""
+        if self._sender is not None:
+            self._sender.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _run(self) -> None:
+        self._watch()
+        headers = raw_headers(self.headers)
+        head: _Message = {"type": "http.response.start", "status": self.status, "headers": headers}
+        await self._timed(head)
+        last = False
+        while not last:
+            if not self._pieces and not self._ended:
+                self._wakes.clear()
+                await self._wakes.wait()
+            for piece, final in self._slices():
+                last = final and self._ended and not self._pieces
+                await self._timed(_body(piece, more=not last))
+                self._held -= len(piece)
+                self._make_room()
+
+    def _slices(self) -> list[tuple[bytes, bool]]:
+        """What is held, in sends; the last of them is marked."""
+        held = b"".join(self._pieces)
+        self._pieces.clear()
+        starts = range(0, len(held), _SLICE) or (0,)
+        return [(held[start : start + _SLICE], start == starts[-1]) for start in starts]
+
+    async def _timed(self, message: _Message) -> None:
+        self._sending_since = asyncio.get_running_loop().time()
+        await self._send(message)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
+        self._sending_since = None
+
+    def _make_room(self) -> None:
+        if self._room is not None and self._held < READ_AHEAD:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+
+    def _watch(self) -> None:
+        """One timer per answer, not one per write: writes are many and stalls are rare."""
+        loop = asyncio.get_running_loop()
+        since = self._sending_since
+        if since is not None and loop.time() - since >= self._client_idle:
+            self._stalled()
+            return
+        self._timer = loop.call_later(self._client_idle / 4, self._watch)
+
+
+def _body(body: bytes, *, more: bool) -> _Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def read_body(receive: Receive, most: int) -> bytes:
+    """The request's body; what there is of it if the client left. TooLarge beyond `most` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(pieces)
+        pieces.append(message["body"])
+        size += len(message["body"])
+        if size > most:
+            raise TooLarge(f"the request is larger than {most} bytes (server.max_body)")
+        if not message["more_body"]:
+            return b"".join(pieces)
+
+
+async def until_hang_up(
+    receive: Receive,
+    send: Send,
+    client_idle: float,
+    work: Callable[[AsgiAnswer], Awaitable[None]],
+) -> int | None:
+    """Run `work` until it has answered or its client is gone; the status it answered with.
+
+    None: the client left. The task is cancelled then, so that what `work` holds is released.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - ASGI runs applications in tasks
+    left = False
+
+    def leave() -> None:
+        nonlocal left
+        left = True
+        task.cancel()
+
+    answer = AsgiAnswer(send, client_idle, leave)
+    watcher = asyncio.create_task(_hang_up(receive, leave))
+    try:
+        await work(answer)
+        await answer.sent()
+    except asyncio.CancelledError:
+        if not left:  # the server is stopping, which is not ours to swallow
+            raise
+        task.uncancel()
+        return None
+    finally:
+        watcher.cancel()
+        answer.close()
+    return answer.status
+
+
+async def _hang_up(receive: Receive, leave: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()
