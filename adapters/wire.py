@@ -247,7 +247,8 @@ class Chunk(Struct, frozen=True):
 
     Several fields may be set; a face renders them in the order role, reasoning, content,
     tools, finish. `raw` is the upstream's own chunk as JSON where it keeps every rule of
-    the stream and goes out untouched: then the other fields only say what is in it.
+    the stream and goes out untouched: then the other fields only say what is in it. With
+    `usage` it is the usage chunk itself, which goes out last, and only if it was asked for.
     """
 
     choice: int = 0

@@ -30,6 +30,7 @@ class ChatFace:
         self._legacy = request.functions is not None and request.tools is None
         self._reply = reply
         self._usages: list[Usage] = []
+        self._usage_chunk = b""  # the upstream's own, where it sent one
         head = self._head("chat.completion.chunk")
         self._prefix = _encode(head)[:-1] + b',"choices":[{"index":'
         rest = b',"logprobs":null,"finish_reason":null}]'
@@ -44,6 +45,8 @@ class ChatFace:
         usage = total(self._usages)
         if not (self._include_usage and usage):
             return sse.DONE
+        if self._usage_chunk:
+            return sse.event(self._usage_chunk) + sse.DONE
         last = self._head("chat.completion.chunk") | {"choices": [], "usage": usage_json(usage)}
         return sse.event(_encode(last)) + sse.DONE
 
@@ -76,8 +79,10 @@ class ChatFace:
     def _events(self, chunk: Chunk) -> Iterable[bytes]:
         if chunk.usage:
             self._usages.append(chunk.usage)
-        if chunk.raw:
+            self._usage_chunk = chunk.raw
+        elif chunk.raw:
             yield sse.event(chunk.raw)
+        if chunk.raw:
             return
         if chunk.role:
             content = None if chunk.tool_calls else ""

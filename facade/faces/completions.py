@@ -30,6 +30,7 @@ class CompletionFace:
         self._reply = reply
         self._offsets: dict[int, int] = {}  # characters written so far, by choice
         self._usages: dict[int, list[Usage]] = {}  # by prompt
+        self._usage_chunk = b""  # the upstream's own, where it sent one
 
     def render(self, chunks: Iterable[Chunk]) -> bytes:
         """The events of these chunks, ready to be written. Usage is kept for `end`."""
@@ -40,6 +41,8 @@ class CompletionFace:
         usage = self._total()
         if not (self._include_usage and usage):
             return sse.DONE
+        if self._usage_chunk:
+            return sse.event(self._usage_chunk) + sse.DONE
         return sse.event(_encode(self._head() | {"choices": [], "usage": usage})) + sse.DONE
 
     def whole(self, chunks: Iterable[Chunk]) -> bytes:
@@ -58,7 +61,8 @@ class CompletionFace:
     def _event(self, chunk: Chunk) -> bytes:
         self._count(chunk)
         if chunk.raw:
-            return sse.event(chunk.raw)
+            self._usage_chunk = chunk.raw if chunk.usage else self._usage_chunk
+            return b"" if chunk.usage else sse.event(chunk.raw)
         if not (chunk.content or chunk.finish or chunk.logprobs or self._owes_echo(chunk.choice)):
             return b""
         event = self._head()

@@ -1,0 +1,219 @@
+"""An OpenAI-shaped stream: every event that keeps the rules goes on untouched.
+
+Strategy: glance at an event, collect as changes what breaks a rule, and rewrite it only if
+there are any. One id, created and model over the stream; usage apart and last; an error event
+ends it; it is complete once every choice has ended, whether [DONE] comes or not.
+Source: https://platform.openai.com/docs/api-reference/chat/streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from adapters import openai_glance as glance
+from adapters.dialect import Reply
+from adapters.errors import Incomplete, Kind, UpstreamError, broken
+from adapters.framing import SseFramer
+from adapters.openai_choices import ChatChoice, ChoiceRules, Json, Taken, TextChoice
+from adapters.patching import Inside, patched
+from adapters.wire import Chunk
+
+_HEAD: Final = 4096  # bytes kept of a body that may turn out to be no stream
+_encode = msgspec.json.encode
+
+
+class Form(NamedTuple):
+    """What tells a chat stream from a stream of text completions."""
+
+    prefix: str
+    object: str
+    choice: Callable[[int, Reply], ChoiceRules]
+
+
+CHAT: Final = Form("chatcmpl-", "chat.completion.chunk", ChatChoice)
+TEXT: Final = Form("cmpl-", "text_completion", TextChoice)
+
+
+class OpenAIStream:
+    """The StreamDecoder of this dialect."""
+
+    def __init__(self, form: Form, reply: Reply) -> None:
+        self.done = False
+        self.reply = reply
+        self._form = form
+        self._framer = SseFramer()
+        self._head = b""
+        self._begun = False
+        self._names = _Names(form, reply)
+        self._early: list[tuple[glance.Answer, bytes]] = []  # before the answer's id is known
+        self._choices: dict[int, ChoiceRules] = {}
+        self._usage: Chunk | None = None
+        self._failure: UpstreamError | None = None
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """An error is raised by the call after the one that gives the chunks before it."""
+        if self._failure:
+            raise self._failure
+        if not self._begun:
+            self._head = (self._head + data)[:_HEAD]
+        chunks: list[Chunk] = []
+        try:
+            for event in self._framer.feed(data):
+                chunks += self._take(event)
+        except UpstreamError as error:
+            self._failure = error
+            if not chunks:
+                raise
+        return chunks
+
+    def close(self) -> list[Chunk]:
+        if self._failure:
+            raise self._failure
+        try:
+            chunks = [chunk for event in self._framer.close() for chunk in self._take(event)]
+        except UpstreamError as error:
+            if error.kind is Kind.BROKEN:  # the end of the body cut it
+                raise Incomplete from error
+            raise
+        if not self._begun:
+            _refuse_other_bodies(self._head)
+        return chunks if self.done else chunks + self._end(marked=False)
+
+    def _take(self, event: bytes) -> list[Chunk]:
+        json = event.strip().replace(b"\n", b" ")  # several data lines are one line for callers
+        if self.done or not json:
+            return []
+        self._begun = True
+        if json.startswith(b"[DONE]"):
+            return self._end(marked=True)
+        answer = glance.read(glance.answers, json)
+        if answer.choices is None and answer.usage is None and not answer.id:
+            raise broken("the upstream sent an event that is no part of an answer")
+        if self._names.settled:
+            return self._chunks(answer, json)
+        self._early.append((answer, json))
+        if not self._names.settle(answer):
+            return []
+        self.reply = self._names.told(self.reply)
+        return [chunk for early in self._early for chunk in self._chunks(*early)]
+
+    def _chunks(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
+        names = self._names.changes(answer)
+        if answer.choices is None:
+            names["choices"] = []
+        changes = Inside(names)
+        taken = [self._choice(place, said) for place, said in enumerate(answer.choices or ())]
+        rewritten = Inside(
+            (place, choice.changes)
+            for place, choice in enumerate(taken)
+            if choice.changes is None or choice.changes
+        )
+        if rewritten:
+            changes["choices"] = rewritten
+        if answer.usage:
+            changes["usage"] = None
+            alone = Inside(names | {"choices": []}) if answer.choices else names
+            self._usage = Chunk(usage=answer.usage.usage(), raw=patched(json, alone))
+        said = [choice.chunk for choice in taken if choice.changes is not None]
+        if not said and (answer.usage or taken):
+            return []
+        owed = self._owed(chunk.choice for chunk in said if chunk.finish)
+        return [*owed, _merged(said, patched(json, changes))]
+
+    def _choice(self, place: int, said: glance.Choice) -> Taken:
+        index = place if said.index is None else said.index
+        if index not in self._choices:
+            self._choices[index] = self._form.choice(index, self.reply)
+        taken = self._choices[index].take(said)
+        if said.index is None and taken.changes is not None:
+            taken.changes["index"] = index
+        return taken
+
+    def _owed(self, ending: Iterable[int]) -> list[Chunk]:
+        """What choices must still say before they end."""
+        owed = [self._choices[index].owed() for index in ending]
+        return [Chunk(raw=self._event(choice)) for choice in owed if choice]
+
+    def _end(self, *, marked: bool) -> list[Chunk]:
+        """The rest of the answer. Raises Incomplete where a choice has not ended.
+
+        Some upstreams never say that a choice ended, but count its tokens and send [DONE]:
+        both come only after the generation, so that is an end. [DONE] alone is none: relays
+        write it after whatever they got.
+        """
+        unended = [index for index, choice in self._choices.items() if not choice.finish]
+        if not self._choices or (unended and not (marked and self._usage)):
+            raise Incomplete
+        self.done = True
+        chunks = self._owed(unended)
+        for index in unended:
+            choice = self._choices[index]
+            raw = self._event(choice.end())
+            chunks.append(Chunk(choice=index, finish=choice.finish, raw=raw))
+        return [*chunks, self._usage] if self._usage else chunks
+
+    def _event(self, choice: Json) -> bytes:
+        return _encode(self._names.head | {"choices": [choice]})
+
+
+class _Names:
+    """The answer's id, created and model: the first of each that is not empty stands.
+
+    Content cannot wait for them: what is unknown by then is ours (`reply`).
+    """
+
+    def __init__(self, form: Form, reply: Reply) -> None:
+        self.settled = False
+        self.head: Json = {
+            "id": form.prefix + reply.id,
+            "object": form.object,
+            "created": reply.created,
+            "model": reply.model,
+        }
+        self._unknown = {"id", "created", "model"}
+
+    def settle(self, answer: glance.Answer) -> bool:
+        for name in sorted(self._unknown):
+            value = getattr(answer, name)
+            if value:
+                self.head[name] = value
+                self._unknown.remove(name)
+        self.settled = bool(not self._unknown or answer.choices or answer.usage)
+        return self.settled
+
+    def told(self, reply: Reply) -> Reply:
+        """`reply` as the upstream tells it."""
+        told = {"created": self.head["created"], "model": self.head["model"]}
+        return msgspec.structs.replace(reply, **told)
+
+    def changes(self, answer: glance.Answer) -> Inside:
+        return Inside(
+            (name, value) for name, value in self.head.items() if getattr(answer, name) != value
+        )
+
+
+def _merged(said: list[Chunk], raw: bytes) -> Chunk:
+    """One chunk for an event, which may hold several choices."""
+    first = said[0] if said else Chunk()
+    if len(said) < 2:
+        return msgspec.structs.replace(first, raw=raw)
+    return Chunk(
+        choice=first.choice,
+        role=any(chunk.role for chunk in said),
+        content="".join(chunk.content for chunk in said),
+        reasoning="".join(chunk.reasoning for chunk in said),
+        refusal="".join(chunk.refusal for chunk in said),
+        tool_calls=tuple(call for chunk in said for call in chunk.tool_calls),
+        finish=next((chunk.finish for chunk in said if chunk.finish), None),
+        raw=raw,
+    )
+
+
+def _refuse_other_bodies(head: bytes) -> None:
+    """A body without one event may be a page, or an answer (an error's, mostly) in one piece."""
+    if head.lstrip().startswith((b"<", b"{", b"[")):
+        glance.read(glance.answers, head)
+        raise broken("the upstream answered in one piece where a stream was asked")

@@ -1,0 +1,1 @@
+"""Conversations between a client, a dialect and its upstream, one file each."""
