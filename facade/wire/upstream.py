@@ -23,6 +23,10 @@ class ConnectionFault(Exception):
         self.sent = sent
 
 
+class ConnectTimeout(ConnectionFault):
+    """No connection, TLS included, within the endpoint's `connect_timeout`."""
+
+
 class Endpoint(Struct, frozen=True):
     """Where an upstream is and how its connections are made. Paths are absolute files."""
 
