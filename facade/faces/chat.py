@@ -82,8 +82,10 @@ class ChatFace:
             self._usage_chunk = chunk.raw
         elif chunk.raw:
             yield sse.event(chunk.raw)
-        if chunk.raw:
-            return
+        if not chunk.raw:
+            yield from self._made(chunk)
+
+    def _made(self, chunk: Chunk) -> Iterable[bytes]:
         if chunk.role:
             content = None if chunk.tool_calls else ""
             yield self._delta(chunk, {"role": "assistant", "content": content, "refusal": None})
