@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 NULL: Final = Raw(b"null")  # JSON kept unread: null is "unset" there too
@@ -285,20 +284,3 @@ class CompletionCall(Struct, frozen=True):
 class EmbeddingCall(Struct, frozen=True):
     body: bytes
     request: EmbeddingRequest
-
-
-_top_level = msgspec.json.Decoder(dict[str, Raw])
-
-
-def patched(body: bytes, **fields: object) -> bytes:
-    """The JSON object `body` with top-level fields replaced or added; None removes one.
-
-    Every other value keeps its bytes, so what we do not know survives exactly.
-    """
-    members = _top_level.decode(body)
-    for name, value in fields.items():
-        if value is None:
-            members.pop(name, None)
-        else:
-            members[name] = Raw(msgspec.json.encode(value))
-    return msgspec.json.encode(members)
