@@ -1,0 +1,194 @@
+"""The command line: what is served is decided here, and said in words.
+
+Exit codes: 0 done, 1 the machine refused (a port in use), 2 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.metadata
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvicorn
+
+from facade.config import ConfigError, ServerSettings, Settings, UpstreamSettings
+from facade.defaults import settings_for
+
+_DRAIN: Final = 10  # seconds that answers under way have after SIGTERM
+_KEEP_ALIVE: Final = 75  # seconds; longer than clients and ingresses keep, so that they close first
+
+_EXAMPLES: Final = """\
+examples:
+  facade serve                        Ollama on this machine, else the embedded model
+  OPENAI_API_KEY=... facade serve     a cloud
+  facade serve --config facade.toml   several upstreams, names of your own, clocks
+  facade check --config facade.toml   is the file right, and what would be served?
+
+Then point a client at it:
+  OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=none python my_agent.py
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    asked = _parser().parse_args(arguments)
+    try:
+        code: int = asked.run(asked)
+    except ConfigError as error:
+        print(f"facade: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facade",
+        description="An OpenAI-compatible API in front of Ollama and OpenAI-shaped clouds.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = importlib.metadata.version("facade")
+    parser.add_argument("--version", action="version", version=f"facade {version}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    serve = commands.add_parser("serve", help="answer OpenAI clients until stopped")
+    check = commands.add_parser("check", help="say what would be served, or what is wrong")
+    models = commands.add_parser("models", help="the embedded model")
+    pull = models.add_subparsers(required=True, metavar="command").add_parser(
+        "pull", help="fetch the embedded model; its hash is checked"
+    )
+    for command in (serve, check):
+        command.add_argument("--config", metavar="FILE", help=".toml or .yaml; else FACADE_CONFIG")
+        command.add_argument("--host", help="where to listen; else FACADE_HOST, else 127.0.0.1")
+        command.add_argument("--port", type=int, help="0: any free; else FACADE_PORT, else 8080")
+    serve.set_defaults(run=_serve)
+    check.set_defaults(run=_check)
+    pull.set_defaults(run=_pull)
+    return parser
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    file = asked.config or os.environ.get("FACADE_CONFIG")
+    given = {"host": asked.host, "port": asked.port}
+    flags = {name: value for name, value in given.items() if value is not None}
+    return settings_for(os.environ, Path(file) if file else None, flags)
+
+
+def _pull(_: argparse.Namespace) -> int:
+    from facade.embedded import pull  # noqa: PLC0415 - the engine is an extra
+
+    pull()
+    return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    print("\n".join(_described(settings)))
+    return 0
+
+
+def _described(settings: Settings) -> Iterator[str]:
+    server = settings.server
+    yield f"The configuration is valid. Clients would use {_url(server, server.port)}"
+    yield f"for the hosts {', '.join(server.allowed_hosts)}; no key is asked of them."
+    for name, upstream in settings.upstreams.items():
+        yield from _described_upstream(name, upstream)
+    for alias, model in settings.models.items():
+        yield f"model {alias}: {', '.join(model.targets)} (answers name the {model.report_model})"
+
+
+def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
+    place = "local" if upstream.local else "not local"
+    key = "with a key" if upstream.api_key else "without a key"
+    yield f"upstream {name}: {upstream.dialect} at {upstream.base_url}, {place}, {key}"
+    clocks = msgspec.structs.asdict(upstream.timeouts)
+    yield "  clocks: " + ", ".join(f"{clock} {limit:g} s" for clock, limit in clocks.items())
+    if upstream.keep_alive is not None:
+        yield f"  keep_alive: {upstream.keep_alive}"
+    scopes = {"every model": upstream.options}
+    scopes |= {model: said.options for model, said in upstream.models.items()}
+    for scope, options in scopes.items():
+        if options:
+            yield f"  options for {scope}: {msgspec.json.encode(options).decode()}"
+
+
+def _url(server: ServerSettings, port: int) -> str:
+    """The base URL for clients; one of this machine's where every interface is listened on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    try:
+        listener = _listen(settings.server)
+    except (OSError, UnicodeError) as error:
+        print(f"facade: {_refusal(settings.server, error)}", file=sys.stderr)
+        return 1
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("facade").setLevel(settings.server.log_level.upper())
+    # After its drain uvicorn raises the signal again; its default would skip every clean-up.
+    signal.signal(signal.SIGTERM, _leave)
+    upstreams = ", ".join(f"{name} ({u.base_url})" for name, u in settings.upstreams.items())
+    url = _url(settings.server, listener.getsockname()[1])
+    greeting = f"facade answers at {url} from {upstreams}"
+    _Server(_uvicorn(settings), greeting).run(sockets=[listener])
+    return 0
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    return socket.create_server((server.host, server.port), family=family)
+
+
+def _refusal(server: ServerSettings, error: Exception) -> str:
+    place = f"{server.host}, port {server.port}"
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"{place} is in use: stop what listens there, or take another port with --port"
+    reason = getattr(error, "strerror", None) or "this is no name of a host"
+    return f"cannot listen on {place}: {reason.partition(' (')[0]}"
+
+
+def _uvicorn(settings: Settings) -> uvicorn.Config:
+    from facade.app import build  # noqa: PLC0415 - nothing else needs the whole application
+
+    return uvicorn.Config(
+        build(settings),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # X-Forwarded-For is believed only from configured proxies
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_DRAIN,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says where it answers as soon as it does."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        print(self._greeting, flush=True)
+
+
+def _leave(*_: object) -> None:
+    sys.exit(0)

@@ -1,0 +1,254 @@
+"""The settings: what the file may say, and what is checked before anything is served.
+
+The Structs are the whole grammar: a key that is not here is an error. `load` lays the command
+line over the environment over the file; without a file the environment makes the upstreams.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from adapters.registry import DIALECTS
+from facade import environment
+from facade.documents import Fault, Key, Reader, Secret, parse, spelled
+
+Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True):
+    """`[server]`: where the facade listens and whom it answers.
+
+    `allowed_hosts` are names in a request's Host, without port ("*": any; empty: loopback
+    names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut.
+    """
+
+    host: Text = "127.0.0.1"
+    port: Port = 8080
+    allow_anonymous: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    cors_allow_origins: tuple[str, ...] = ()
+    max_body: Count = 32 * 1024 * 1024
+    client_idle: Seconds = 60
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """`timeouts` of an upstream: its clocks, in seconds."""
+
+    connect: Seconds = 5
+    load: Seconds = 300
+    first_token: Seconds = 60
+    idle: Seconds = 30
+    total: Seconds = 580
+
+
+class UpstreamModelSettings(Struct, frozen=True, kw_only=True):
+    """`[upstreams.NAME.models."m"]`: options that go with one model of an upstream."""
+
+    options: dict[str, object] = field(default_factory=dict)
+
+
+class UpstreamSettings(Struct, frozen=True, kw_only=True):
+    """`[upstreams.NAME]`: where models are, and how they are reached.
+
+    `local` says that what is sent stays with the operator (default: loopback addresses only).
+    `client_cert` is one PEM file with certificate and key; relative files are beside the
+    configuration. `base_url` is loaded without a slash at its end.
+    """
+
+    dialect: str
+    base_url: str
+    api_key: Secret | None = None
+    local: bool | None = None  # once loaded, True or False
+    keep_alive: str | int | None = None
+    options: dict[str, object] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+    proxy: Secret | None = None  # its URL may hold a password
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    connections: Count = 100
+    models: dict[str, UpstreamModelSettings] = field(default_factory=dict)
+
+
+class ModelSettings(Struct, frozen=True, kw_only=True):
+    """`[models.ALIAS]`: a name that clients ask for. Targets are "upstream/model".
+
+    One `*` in the alias matches any text; a target may repeat it by a `*` of its own.
+    """
+
+    targets: Annotated[tuple[str, ...], Meta(min_length=1)]
+    report_model: Literal["target", "alias"] = "target"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that is configured. Upstreams are in the order of the file."""
+
+    server: ServerSettings = ServerSettings()
+    upstreams: dict[str, UpstreamSettings] = field(default_factory=dict)
+    models: dict[str, ModelSettings] = field(default_factory=dict)
+
+
+# fmt: off
+NOT_BUILT: Final = frozenset({
+    "ops_host", "ops_port", "trusted_proxies", "ip_allowlist", "pepper", "workers",
+    "slots", "embedding_slots", "queue", "limits", "vendor",
+    "retries", "commit", "busy", "cold",
+    "store", "jobs", "keys",
+})
+# fmt: on
+
+
+class ConfigError(Exception):
+    """One sentence for the operator: the file or variable, what is wrong, and at which key."""
+
+
+def load(
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings. `flags` are keys of `[server]` from the command line. Raises ConfigError.
+
+    Without a file there may be no upstream in them: then nothing is configured at all.
+    """
+    said, sources = environment.given(environ)
+    flags = flags or {}
+    sources = sources | {("server", name): f"--{name}" for name in flags}
+    try:
+        document = parse(file) if file else said
+        if isinstance(document, dict) and isinstance(document.get("server", {}), dict):
+            server = document.get("server", {}) | said["server"] | flags
+            document = document | {"server": server}
+        folder = file.parent if file else Path()
+        settings = Reader(environ, folder, NOT_BUILT).table(document, Settings)
+        if file and not settings.upstreams:
+            raise Fault("no upstream is configured; add a table [upstreams.NAME]")
+        return _checked(settings)
+    except Fault as fault:
+        raise ConfigError(_sentence(fault, str(file or "environment"), sources)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host surely is this machine. Any other name than localhost is not."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _sentence(fault: Fault, origin: str, sources: Mapping[Key, str]) -> str:
+    for length in range(len(fault.key), 0, -1):
+        if source := sources.get(fault.key[:length]):
+            return f"{source}: {fault.problem}"
+    place = f"{spelled(fault.key)}: " if fault.key else ""
+    return f"{origin}: {place}{fault.problem}"
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings with what follows from others filled in. Raises Fault for what cannot be."""
+    server = _server(settings.server)
+    upstreams = {name: _upstream(settings, name) for name in settings.upstreams}
+    for alias, model in settings.models.items():
+        _check_alias(alias, model, upstreams)
+    return Settings(server=server, upstreams=upstreams, models=settings.models)
+
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def _server(server: ServerSettings) -> ServerSettings:
+    host = server.host.strip("[]")
+    if not (is_loopback(host) or server.allow_anonymous):
+        raise Fault(
+            f"{host!r} can be reached from other machines and no keys are configured: "
+            "bind to 127.0.0.1, or set allow_anonymous = true (FACADE_ALLOW_ANONYMOUS=true) "
+            "to answer everybody who reaches it",
+            ("server", "host"),
+        )
+    for index, name in enumerate(server.allowed_hosts):
+        if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*", name):
+            raise Fault(
+                f"{name!r} is no host name; write it without scheme, port and path",
+                ("server", "allowed_hosts", f"[{index}]"),
+            )
+    for index, origin in enumerate(server.cors_allow_origins):
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+            raise Fault(
+                f"{origin!r} is no origin; write it like https://chat.example.org",
+                ("server", "cors_allow_origins", f"[{index}]"),
+            )
+    own = {f"[{host}]" if ":" in host else host} if is_loopback(host) else set()
+    allowed = server.allowed_hosts or (*LOOPBACK_NAMES, *own.difference(LOOPBACK_NAMES))
+    return replace(server, host=host, allowed_hosts=tuple(name.lower() for name in allowed))
+
+
+def _upstream(settings: Settings, name: str) -> UpstreamSettings:
+    upstream, key = settings.upstreams[name], ("upstreams", name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise Fault("the name of an upstream has only letters, digits, '.', '_' and '-'", key)
+    if upstream.dialect not in DIALECTS:
+        known = " or ".join(repr(dialect) for dialect in DIALECTS)
+        raise Fault(f"expected {known}", (*key, "dialect"))
+    url = _url(upstream.base_url, (*key, "base_url"))
+    if url.username is not None or url.query or url.fragment:
+        raise Fault(
+            "the URL may hold no user, password, query or fragment; a key goes into api_key",
+            (*key, "base_url"),
+        )
+    if _is_served_by(settings.server, url):
+        raise Fault("the URL is the facade's own address; only clients use it", (*key, "base_url"))
+    if upstream.proxy:
+        _url(upstream.proxy, (*key, "proxy"))
+    local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local
+    return replace(upstream, base_url=upstream.base_url.rstrip("/"), local=local)
+
+
+def _url(text: str, key: Key) -> SplitResult:
+    # The sentences do not quote the URL: it may hold a password.
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isascii() or re.search(r"\s", text):
+        raise Fault("expected a URL like http://host:port", key)
+    return url
+
+
+def _is_served_by(server: ServerSettings, url: SplitResult) -> bool:
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    host = url.hostname or ""
+    everywhere = {"0.0.0.0", "::"}
+    here = all(is_loopback(name) or name in everywhere for name in (host, server.host))
+    return port == server.port and (here or host == server.host)
+
+
+def _check_alias(alias: str, model: ModelSettings, upstreams: Mapping[str, object]) -> None:
+    key = ("models", alias)
+    if not alias.isprintable() or alias != alias.strip() or not alias:
+        raise Fault("the name of a model has no blanks around it and is not empty", key)
+    stars = alias.count("*")
+    if stars > 1:
+        raise Fault("the name of a model holds at most one '*'", key)
+    for index, target in enumerate(model.targets):
+        upstream, _, name = target.partition("/")
+        problem = ""
+        if not name:
+            problem = f"{target!r} is not of the form upstream/model"
+        elif upstream not in upstreams:
+            problem = f"no upstream is called {upstream!r}"
+        elif name.count("*") > stars:
+            problem = f"{target!r} holds a '*' that the name of the model does not have"
+        if problem:
+            raise Fault(problem, (*key, "targets", f"[{index}]"))
