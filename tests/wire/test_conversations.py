@@ -7,12 +7,13 @@ piece by piece, and compares what the caller gets. The format is told in `cases.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 import pytest
 
 from adapters.dialect import (
@@ -27,17 +28,9 @@ from adapters.dialect import (
 )
 from adapters.errors import AdapterError, Incomplete
 from adapters.registry import DIALECTS
-from adapters.wire import (
-    ChatCall,
-    ChatRequest,
-    Chunk,
-    CompletionCall,
-    CompletionRequest,
-    EmbeddingCall,
-    EmbeddingRequest,
-)
-from facade.errors import told
-from facade.faces import sse
+from adapters.wire import Chunk
+from facade.errors import FacadeError, told
+from facade.faces import requests, sse
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
 from tests.wire.cases import CHAT, FOLDER, Case, Exchange, read
@@ -54,6 +47,9 @@ class Answer(NamedTuple):
     status: int
     body: str  # JSON, or the events of a stream, one a line
 
+    def laid_out(self) -> list[str]:
+        return [f"status {self.status}", *_lines(self.body)]
+
 
 class Asked(NamedTuple):
     """The caller's request as a dialect takes it."""
@@ -68,16 +64,17 @@ class Asked(NamedTuple):
 def test_a_conversation_goes_as_its_file_says(path: Path, size: int | None) -> None:
     case = read(path)
     actual = converse(case, size)
-    assert (case.status, _lines(case.answer)) == (actual.status, _lines(actual.body))
+    expected = Answer(case.status, case.answer)
+    _same("the caller's answer", expected.laid_out(), actual.laid_out())
     if case.dialect in FORWARDS:
-        assert case.answer.split("\n") == actual.body.strip().split("\n")
+        _same("the caller's answer, to the byte", [case.answer], [actual.body.strip()])
 
 
 def converse(case: Case, size: int | None) -> Answer:
     """What the caller gets when the conversation is played."""
     try:
         asked = _ask(DIALECTS[case.dialect], case)
-    except AdapterError as error:
+    except (AdapterError, FacadeError) as error:
         return _failed(error)
     assert case.warnings == [text for encoded in asked.encoded for text in encoded.warnings]
     play = Play(case, size)
@@ -94,19 +91,17 @@ def converse(case: Case, size: int | None) -> Answer:
 def _ask(dialect: Dialect, case: Case) -> Asked:
     body, target = case.request, case.target
     if case.face == CHAT:
-        chat = msgspec.json.decode(body, type=ChatRequest)
-        encoded = dialect.encode_chat(ChatCall(body, chat), target)
-        return Asked(encoded, lambda reply: ChatFace(chat, reply), bool(chat.stream))
+        chat = requests.chat(body)
+        encoded = dialect.encode_chat(chat, target)
+        return Asked(encoded, partial(ChatFace, chat.request), bool(chat.request.stream))
     if case.face == COMPLETIONS:
         assert isinstance(dialect, Completes)
-        text = msgspec.json.decode(body, type=CompletionRequest)
-        encoded = dialect.encode_completion(CompletionCall(body, text), target)
-        return Asked(encoded, lambda reply: CompletionFace(text, reply), bool(text.stream))
+        text = requests.completion(body)
+        encoded = dialect.encode_completion(text, target)
+        return Asked(encoded, partial(CompletionFace, text.request), bool(text.request.stream))
     assert case.face == EMBEDDINGS
     assert isinstance(dialect, Embeds)
-    vectors = msgspec.json.decode(body, type=EmbeddingRequest)
-    call = EmbeddingCall(body, vectors)
-    return Asked([dialect.encode_embeddings(call, target)], None, stream=False)
+    return Asked([dialect.encode_embeddings(requests.embedding(body), target)], None, stream=False)
 
 
 class Play:
@@ -139,10 +134,11 @@ class Play:
     def _next(self, request: UpstreamRequest) -> Exchange:
         assert self.rest, f"a call that the case has not: {request}"
         exchange = self.rest.pop(0)
-        assert exchange.expected == f"{request.method} {request.path}"
-        assert _lines(exchange.request.decode()) == _lines(request.body.decode())
+        expected, actual = exchange.request.decode(), request.body.decode()
+        called = f"{request.method} {request.path}"
+        _same("the call", [exchange.expected, *_lines(expected)], [called, *_lines(actual)])
         if self._exact:
-            assert exchange.request == request.body
+            _same("the call, to the byte", [expected], [actual])
         return exchange
 
 
@@ -204,7 +200,7 @@ def _whole(asked: Asked, play: Play) -> str:
     return asked.face(decoded[0].reply).whole(chunks).decode()
 
 
-def _failed(error: AdapterError) -> Answer:
+def _failed(error: Exception) -> Answer:
     answer = told(error)
     return Answer(answer.status, answer.body().decode())
 
@@ -213,6 +209,12 @@ def _events(stream: bytes) -> Iterator[str]:
     for event in stream.decode().removesuffix("\n\n").split("\n\n"):
         assert event.startswith("data: "), f"no client could read {event!r}"
         yield event.removeprefix("data: ")
+
+
+def _same(what: str, expected: list[str], actual: list[str]) -> None:
+    if expected != actual:
+        lines = difflib.unified_diff(expected, actual, "the case", "what came", lineterm="")
+        pytest.fail("\n".join([f"{what} differs:", *lines]), pytrace=False)
 
 
 def _lines(text: str) -> list[str]:
