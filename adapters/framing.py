@@ -8,41 +8,48 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 
 from __future__ import annotations
 
-from adapters.errors import UpstreamError, broken
+from adapters.errors import broken
 
 LONGEST_LINE = 32 * 1024 * 1024  # a tool call may carry a file; beyond this it is no answer
 
 
-def _too_long() -> UpstreamError:
-    return broken(f"the upstream sent a line of more than {LONGEST_LINE} bytes")
-
-
-class LineFramer:
-    """NDJSON: lines ended by LF (a CR before it is dropped); blank lines are skipped."""
+class _Lines:
+    """Cuts at LF. What is not ended yet is kept in pieces, so that no byte is copied twice."""
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         self._held = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines `data` completed, without their ends."""
-        cut = data.rfind(b"\n")
-        if cut < 0:
-            self._rest.append(data)
-            self._held += len(data)
+        whole, ended, rest = data.rpartition(b"\n")
+        if not ended:
+            self._rest.append(rest)
+            self._held += len(rest)
             if self._held > LONGEST_LINE:
-                raise _too_long()
+                raise broken(f"the upstream sent a line of more than {LONGEST_LINE} bytes")
             return []
-        whole = b"".join((*self._rest, data[:cut]))
-        tail = data[cut + 1 :]
-        self._rest = [tail] if tail else []
-        self._held = len(tail)
-        return [line for line in map(bytes.strip, whole.split(b"\n")) if line]
+        lines = b"".join((*self._rest, whole)).split(b"\n")
+        self._rest, self._held = [rest], len(rest)
+        return lines
+
+    def close(self) -> bytes:
+        rest, self._rest, self._held = b"".join(self._rest), [], 0
+        return rest
+
+
+class LineFramer:
+    """NDJSON: lines ended by LF (a CR before it is dropped); blank lines are skipped."""
+
+    def __init__(self) -> None:
+        self._lines = _Lines()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines `data` completed, without their ends."""
+        return [line for line in map(bytes.strip, self._lines.feed(data)) if line]
 
     def close(self) -> list[bytes]:
         """The last line, where the body ended without a line end."""
-        line = b"".join(self._rest).strip()
-        self._rest, self._held = [], 0
+        line = self._lines.close().strip()
         return [line] if line else []
 
 
@@ -54,36 +61,28 @@ class SseFramer:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._lines = _Lines()
         self._fields: list[bytes] = []
         self._after_cr = False
-        self._first = True
+        self._begun = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The `data` of the events that `data` completed."""
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        text = self._rest + data
-        if self._first and len(text) >= 3:
-            text = text.removeprefix(b"\xef\xbb\xbf")
-            self._first = False
-        if data.endswith(b"\r"):
-            self._after_cr = True
-        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > LONGEST_LINE:
-            raise _too_long()
-        return self._take(lines)
+        self._after_cr = self._after_cr or data.endswith(b"\r")
+        return self._take(self._lines.feed(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
 
     def close(self) -> list[bytes]:
         """The event that the end of the body left open."""
-        lines = [self._rest, b""]
-        self._rest = b""
-        return self._take(lines)
+        return self._take([self._lines.close(), b""])
 
     def _take(self, lines: list[bytes]) -> list[bytes]:
         events = []
+        if lines and not self._begun:
+            self._begun = True
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")  # a byte order mark
         for line in lines:
             if line:
                 if line.startswith(b"data:"):
