@@ -21,7 +21,8 @@ import msgspec
 import uvicorn
 
 from facade.config import ConfigError, ServerSettings, Settings, UpstreamSettings
-from facade.defaults import settings_for
+from facade.defaults import Served, choose
+from facade.embedded import NAME, Engine, EngineFailed, PullFailed, pull
 
 _DRAIN: Final = 10  # seconds that answers under way have after SIGTERM
 _KEEP_ALIVE: Final = 75  # seconds; longer than clients and ingresses keep, so that they close first
@@ -44,10 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = asked.run(asked)
     except ConfigError as error:
-        print(f"facade: {error}", file=sys.stderr)
-        return 2
+        return _refused(2, error)
+    except (EngineFailed, PullFailed) as error:
+        return _refused(1, error)
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _refused(code: int, reason: object) -> int:
+    print(f"facade: {reason}", file=sys.stderr)
     return code
 
 
@@ -65,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer OpenAI clients until stopped")
     check = commands.add_parser("check", help="say what would be served, or what is wrong")
     models = commands.add_parser("models", help="the embedded model")
-    pull = models.add_subparsers(required=True, metavar="command").add_parser(
+    pulling = models.add_subparsers(required=True, metavar="command").add_parser(
         "pull", help="fetch the embedded model; its hash is checked"
     )
     for command in (serve, check):
@@ -74,27 +81,24 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--port", type=int, help="0: any free; else FACADE_PORT, else 8080")
     serve.set_defaults(run=_serve)
     check.set_defaults(run=_check)
-    pull.set_defaults(run=_pull)
+    pulling.set_defaults(run=_pull)
     return parser
 
 
-def _settings(asked: argparse.Namespace) -> Settings:
+def _chosen(asked: argparse.Namespace) -> Served:
     file = asked.config or os.environ.get("FACADE_CONFIG")
     given = {"host": asked.host, "port": asked.port}
     flags = {name: value for name, value in given.items() if value is not None}
-    return settings_for(os.environ, Path(file) if file else None, flags)
+    return choose(os.environ, Path(file) if file else None, flags)
 
 
 def _pull(_: argparse.Namespace) -> int:
-    from facade.embedded import pull  # noqa: PLC0415 - the engine is an extra
-
     pull()
     return 0
 
 
 def _check(asked: argparse.Namespace) -> int:
-    settings = _settings(asked)
-    print("\n".join(_described(settings)))
+    print("\n".join(_described(_chosen(asked).settings)))
     return 0
 
 
@@ -130,20 +134,20 @@ def _url(server: ServerSettings, port: int) -> str:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    settings = _settings(asked)
+    settings, engine = _chosen(asked)
     try:
         listener = _listen(settings.server)
     except (OSError, UnicodeError) as error:
-        print(f"facade: {_refusal(settings.server, error)}", file=sys.stderr)
-        return 1
+        return _refused(1, _not_listening(settings.server, error))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("facade").setLevel(settings.server.log_level.upper())
     # After its drain uvicorn raises the signal again; its default would skip every clean-up.
     signal.signal(signal.SIGTERM, _leave)
-    upstreams = ", ".join(f"{name} ({u.base_url})" for name, u in settings.upstreams.items())
+    behind = ", ".join(f"{name} ({it.base_url})" for name, it in settings.upstreams.items())
+    behind = f"the embedded model {NAME}" if engine else behind
     url = _url(settings.server, listener.getsockname()[1])
-    greeting = f"facade answers at {url} from {upstreams}"
-    _Server(_uvicorn(settings), greeting).run(sockets=[listener])
+    server = _Server(_uvicorn(settings), f"facade answers at {url} from {behind}", engine)
+    server.run(sockets=[listener])
     return 0
 
 
@@ -152,7 +156,7 @@ def _listen(server: ServerSettings) -> socket.socket:
     return socket.create_server((server.host, server.port), family=family)
 
 
-def _refusal(server: ServerSettings, error: Exception) -> str:
+def _not_listening(server: ServerSettings, error: Exception) -> str:
     place = f"{server.host}, port {server.port}"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"{place} is in use: stop what listens there, or take another port with --port"
@@ -179,15 +183,23 @@ def _uvicorn(settings: Settings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Says where it answers as soon as it does."""
+    """Runs the engine while it serves, and says where it answers as soon as it does."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, greeting: str, engine: Engine | None) -> None:
         super().__init__(config)
         self._greeting = greeting
+        self._engine = engine
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._engine:
+            await self._engine.start()
         await super().startup(sockets=sockets)
         print(self._greeting, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        if self._engine:
+            await self._engine.stop()
 
 
 def _leave(*_: object) -> None:

@@ -14,15 +14,17 @@ from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta, Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from adapters.registry import DIALECTS
 from facade import environment
+from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_DAY: Final = 86_400  # seconds; also keeps infinity away from timers
+Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -41,16 +43,6 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     max_body: Count = 32 * 1024 * 1024
     client_idle: Seconds = 60
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class Timeouts(Struct, frozen=True, kw_only=True):
-    """`timeouts` of an upstream: its clocks, in seconds."""
-
-    connect: Seconds = 5
-    load: Seconds = 300
-    first_token: Seconds = 60
-    idle: Seconds = 30
-    total: Seconds = 580
 
 
 class UpstreamModelSettings(Struct, frozen=True, kw_only=True):
@@ -208,6 +200,9 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
         )
     if _is_served_by(settings.server, url):
         raise Fault("the URL is the facade's own address; only clients use it", (*key, "base_url"))
+    for clock, limit in asdict(upstream.timeouts).items():
+        if not 0 < limit <= _DAY:
+            raise Fault(f"expected seconds, more than 0 and at most {_DAY}", (*key, "timeouts", clock))
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))
     local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local

@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from facade.config import ConfigError, Settings, load
+from msgspec.structs import replace
+
+from facade.config import ConfigError, Settings, UpstreamSettings, load
+from facade.documents import Secret
+from facade.embedded import Engine, installed
 
 USUAL_OLLAMA: Final = "http://127.0.0.1:11434"
 
@@ -27,8 +31,31 @@ and the embedded model is not installed. Three ways on:
 """
 
 
-def ollama_answers(url: str = USUAL_OLLAMA) -> bool:
-    """Whether an Ollama answers there within a second. Proxies are not asked."""
+class Served(NamedTuple):
+    """What is to be served. An engine has to run as long."""
+
+    settings: Settings
+    engine: Engine | None = None
+
+
+def choose(environ: Mapping[str, str], file: Path | None, flags: Mapping[str, object]) -> Served:
+    """What is configured, else what is found. Raises ConfigError."""
+    settings = load(environ, file, flags)
+    if settings.upstreams:
+        return Served(settings)
+    if _ollama_answers(USUAL_OLLAMA):
+        return Served(load({**environ, "OLLAMA_BASE_URL": USUAL_OLLAMA}, file, flags))
+    if not installed():
+        raise ConfigError(WAYS_ON)
+    engine = Engine()
+    upstream = UpstreamSettings(
+        dialect="openai", base_url=engine.base_url, api_key=Secret(engine.api_key), local=True
+    )
+    return Served(replace(settings, upstreams={"embedded": upstream}), engine)
+
+
+def _ollama_answers(url: str) -> bool:
+    """Within a second, and never by way of a proxy."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1)
     try:
         connection.request("GET", "/api/version")
@@ -37,15 +64,3 @@ def ollama_answers(url: str = USUAL_OLLAMA) -> bool:
         return False
     finally:
         connection.close()
-
-
-def settings_for(
-    environ: Mapping[str, str], file: Path | None, flags: Mapping[str, object]
-) -> Settings:
-    """The settings to serve: what is configured, else what is found. Raises ConfigError."""
-    settings = load(environ, file, flags)
-    if settings.upstreams:
-        return settings
-    if ollama_answers():
-        return load({**environ, "OLLAMA_BASE_URL": USUAL_OLLAMA}, file, flags)
-    raise ConfigError(WAYS_ON)
