@@ -6,9 +6,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
 from litestar import Litestar
 from litestar.handlers import ASGIRouteHandler
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from adapters.registry import DIALECTS
 from facade.config import Settings, UpstreamSettings
@@ -34,11 +36,18 @@ def build(settings: Settings) -> Litestar:
         OperationsFace(discovery),
     )
     edge = Edge(settings.server, _new_id)
-    handlers = [
-        ASGIRouteHandler(path)(edge(handle, *methods))
+    routes = {
+        path: edge(handle, *methods)
         for face in faces
         for path, (handle, methods) in face.routes().items()
+    }
+    handlers = [
+        ASGIRouteHandler(path, copy_scope=False)(route)
+        for path, route in routes.items()
+        if not path.endswith("/")
     ]
+    below = {path: route for path, route in routes.items() if path.endswith("/")}
+    handlers.append(ASGIRouteHandler("/", is_mount=True, copy_scope=True)(_deepest(below)))
 
     @asynccontextmanager
     async def serving(_: Litestar) -> AsyncIterator[None]:
@@ -49,6 +58,18 @@ def build(settings: Settings) -> Litestar:
             await upstream.close()
 
     return Litestar(handlers, lifespan=[serving], openapi_config=None, logging_config=None)
+
+
+def _deepest(routes: Mapping[str, ASGIApp]) -> ASGIApp:
+    """The route with the longest path above the request's (the framework takes any)."""
+    paths = sorted(routes, key=len, reverse=True)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = cast(HTTPScope, scope)["raw_path"].decode("latin-1")
+        path = next(path for path in paths if asked.startswith(path) or path == "/")
+        await routes[path](scope, receive, send)
+
+    return application
 
 
 def _upstream(name: str, settings: UpstreamSettings) -> Upstream:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
+from urllib.parse import unquote
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
@@ -87,7 +88,8 @@ class Edge:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        request = Request(scope["method"], scope["path"], headers)
+        path = unquote(scope["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
+        request = Request(scope["method"], path, headers)
         try:
             self._admit(request, scope.get("scheme", "http"))
             preflight = request.method == "OPTIONS" and "origin" in headers
@@ -98,7 +100,7 @@ class Edge:
             body = await read_body(receive, self._server.max_body)
         except FacadeError as refused:
             return request, refused
-        return Request(request.method, request.path, headers, body), None
+        return Request(request.method, path, headers, body), None
 
     def _admit(self, request: Request, scheme: str) -> None:
         """Without keys, whoever reaches us is answered: so a web page must not reach us."""

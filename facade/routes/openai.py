@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
 
@@ -44,13 +43,13 @@ class OpenAIFace:
         self._aliases = [_model(name, started, "facade") for name in aliases if "*" not in name]
 
     def routes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
-        """Each path with its handler and its methods."""
+        """Each path (one that ends in a slash: all below it) with its handler and methods."""
         return {
             "/v1/chat/completions": (self.chat, ("POST",)),
             "/v1/completions": (self.completion, ("POST",)),
             "/v1/embeddings": (self.embedding, ("POST",)),
             "/v1/models": (self.models, ("GET",)),
-            "/v1/models/{id:path}": (self.model, ("GET",)),
+            "/v1/models/": (self.models, ("GET",)),
         }
 
     async def chat(self, request: Request, answer: AnswerWriter) -> None:
@@ -93,19 +92,12 @@ class OpenAIFace:
         ask = Ask(model=call.request.model, encode=encode, face=_no_face)
         await self._pipeline.run(ask, self._identify(), answer)
 
-    async def models(self, _: Request, answer: AnswerWriter) -> None:
-        listed = {"object": "list", "data": await self._listed()}
-        answer.whole(200, JSON, msgspec.json.encode(listed))
-
-    async def model(self, request: Request, answer: AnswerWriter) -> None:
-        wanted = unquote(request.path.removeprefix("/v1/models/"))
-        for model in await self._listed():
-            if model["id"] in (wanted, f"{wanted}:latest", wanted.removesuffix(":latest")):
-                answer.whole(200, JSON, msgspec.json.encode(model | {"id": wanted}))
-                return
-        raise NotFound(
-            f"the model '{wanted}' does not exist", param="model", code="model_not_found"
-        )
+    async def models(self, request: Request, answer: AnswerWriter) -> None:
+        """All models, or the one whose id stands in the path."""
+        models = await self._listed()
+        wanted = request.path.removeprefix("/v1/models").strip("/")
+        said = _the_one(models, wanted) if wanted else {"object": "list", "data": models}
+        answer.whole(200, JSON, msgspec.json.encode(said))
 
     async def _listed(self) -> list[Model]:
         """Aliases, then each upstream's models; the first of a name wins, as in routing."""
@@ -125,6 +117,13 @@ class OpenAIFace:
 
 def _model(id: str, created: int, owned_by: str) -> Model:  # noqa: A002 - OpenAI's name
     return {"id": id, "object": "model", "created": created, "owned_by": owned_by}
+
+
+def _the_one(models: list[Model], wanted: str) -> Model:
+    for model in models:
+        if model["id"] in (wanted, f"{wanted}:latest", wanted.removesuffix(":latest")):
+            return model | {"id": wanted}
+    raise NotFound(f"the model '{wanted}' does not exist", param="model", code="model_not_found")
 
 
 def _has_media(message: Message) -> bool:

@@ -26,18 +26,19 @@ class OperationsFace:
         self._discovery = discovery
 
     def routes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
-        """Each path with its handler and its methods."""
+        """Each path (one that ends in a slash: all below it) with its handler and methods."""
         looks = ("GET", "HEAD")
         return {
-            "/": (self.front, looks),
             "/livez": (self.live, looks),
             "/readyz": (self.ready, looks),
             "/docs": (self.docs, looks),
             "/openapi.json": (self.openapi, looks),
-            "/{path:path}": (self.missing, ()),
+            "/": (self.front, ()),
         }
 
-    async def front(self, _: Request, answer: AnswerWriter) -> None:
+    async def front(self, request: Request, answer: AnswerWriter) -> None:
+        if request.path != "/":
+            raise _missing(request)
         said = {
             "message": "facade is running: an OpenAI API at /v1",
             "version": version("facade"),
@@ -63,13 +64,14 @@ class OperationsFace:
     async def openapi(self, _: Request, answer: AnswerWriter) -> None:
         answer.whole(200, JSON, msgspec.json.encode(docs.openapi()))
 
-    async def missing(self, request: Request, _: AnswerWriter) -> None:
-        path = request.path
-        if path.startswith(_LATER):
-            hint = "use POST /v1/chat/completions"
-        elif path.startswith(_BASES):
-            host = request.headers.get("host", "this host")
-            hint = f"the base_url of this API is http://{host}/v1"
-        else:
-            hint = "GET /docs lists what there is"
-        raise NotFound(f"there is no {path} here: {hint}", code="unknown_url")
+
+def _missing(request: Request) -> NotFound:
+    path = request.path
+    if path.startswith(_LATER):
+        hint = "use POST /v1/chat/completions"
+    elif path.startswith(_BASES):
+        host = request.headers.get("host", "this host")
+        hint = f"the base_url of this API is http://{host}/v1"
+    else:
+        hint = "GET /docs lists what there is"
+    return NotFound(f"there is no {path} here: {hint}", code="unknown_url")

@@ -38,6 +38,7 @@ class AsgiAnswer:
     def __init__(self, send: Send, client_idle: float, stalled: Callable[[], None]) -> None:
         self.headers: dict[str, str] = {}
         self.status: int | None = None
+        self.complete = False  # nothing is left to be sent
         self._send = send
         self._client_idle = client_idle
         self._stalled = stalled
@@ -107,7 +108,7 @@ class AsgiAnswer:
                 self._wakes.clear()
                 await self._wakes.wait()
             for piece, final in self._slices():
-                last = final and self._ended and not self._pieces
+                last = self.complete = final and self._ended and not self._pieces
                 await self._timed(_body(piece, more=not last))
                 self._held -= len(piece)
                 self._make_room()
@@ -179,8 +180,14 @@ async def until_hang_up(
         left = True
         task.cancel()
 
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not answer.complete:  # servers also say "disconnect" after the last byte
+            leave()
+
     answer = AsgiAnswer(send, client_idle, leave)
-    watcher = asyncio.create_task(_hang_up(receive, leave))
+    watcher = asyncio.create_task(watch())
     try:
         await work(answer)
         await answer.sent()
@@ -193,9 +200,3 @@ async def until_hang_up(
         watcher.cancel()
         answer.close()
     return answer.status
-
-
-async def _hang_up(receive: Receive, leave: Callable[[], None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    leave()
