@@ -7,6 +7,7 @@ Sentences name host and port, never a path, a header or a credential.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from msgspec import Struct
 from facade.wire.upstream import ConnectionFault, ConnectTimeout, Endpoint
 
 _PORTS: Final = {"http": 80, "https": 443}
+
+_SENDABLE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _REASONS: Final = (  # the first that fits
     (socket.gaierror, "its name cannot be resolved"),
@@ -45,6 +48,9 @@ def site_of(endpoint: Endpoint) -> Site:
     url = _split(endpoint.base_url, "base_url")
     if "@" in url.netloc or url.query or url.fragment:
         raise ValueError("base_url has a scheme, a host and a path; credentials go into headers")
+    for name, value in endpoint.headers.items():
+        if not _SENDABLE.fullmatch(value):
+            raise ValueError(f"the header {name} has characters that cannot be sent")
     proxy = endpoint.proxy or (_environment_proxy(url) if endpoint.environment_proxies else None)
     through = _split(proxy, "proxy") if proxy else None
     encrypted = url.scheme == "https"

@@ -1,0 +1,204 @@
+"""Every way a connection can fail is one ConnectionFault: what, where, and whether it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from facade.waits import result_of
+from facade.wire.upstream import ConnectionFault, ConnectTimeout, Endpoint
+from tests.facade.connections.conftest import Connect, Serve
+from tests.facade.connections.raw import CHUNKED, Peer, saying_once, whole
+
+_CUT = "closed the connection in the middle of its answer"
+_GARBAGE = "answered with what is not valid HTTP"
+_UNANSWERED = "closed the connection before it answered"
+
+_HEADS = {
+    "nothing": (b"", _UNANSWERED),
+    "cut in the status": (b"HTTP/1.1 20", _CUT),
+    "cut in the headers": (b"HTTP/1.1 200 OK\r\ncontent-", _CUT),
+    "cut after 100": (b"HTTP/1.1 100 Continue\r\n\r\n", _CUT),
+    "garbage": (b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n", _GARBAGE),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", _GARBAGE),
+    "a header without a name": (b"HTTP/1.1 200 OK\r\n: x\r\n\r\n", _GARBAGE),
+    "two lengths": (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", _GARBAGE),
+    "an endless head": (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 300_000, _GARBAGE),
+}
+
+
+@pytest.mark.parametrize(("reply", "said"), _HEADS.values(), ids=_HEADS)
+async def test_a_reply_without_a_good_head_is_a_fault(
+    serve: Serve, connect: Connect, reply: bytes, said: str
+) -> None:
+    upstream = await serve(saying_once(reply))
+    with pytest.raises(ConnectionFault) as caught:
+        await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    assert (f"127.0.0.1:{upstream.port} {said}", True) == (str(caught.value), caught.value.sent)
+
+
+_LENGTH = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"
+_BODIES = {
+    "content-length, nothing": (_LENGTH, b"", _CUT),
+    "content-length, cut": (_LENGTH + b"hello", b"hello", _CUT),
+    "chunked, nothing": (CHUNKED, b"", _CUT),
+    "chunked, cut in a size": (CHUNKED + b"5\r\nhello\r\n5", b"hello", _CUT),
+    "chunked, cut in a chunk": (CHUNKED + b"9\r\nhello", b"hello", _CUT),
+    "chunked, no terminator": (CHUNKED + b"5\r\nhello\r\n", b"hello", _CUT),
+    "chunked, half a terminator": (CHUNKED + b"5\r\nhello\r\n0\r\n", b"hello", _CUT),
+    "chunked, no size": (CHUNKED + b"5\r\nhello\r\nzz\r\nhello\r\n", b"hello", _GARBAGE),
+    "chunked, a size too small": (CHUNKED + b"5\r\nhello!!\r\n0\r\n\r\n", b"hello", _GARBAGE),
+}
+
+
+@pytest.mark.parametrize(("reply", "before", "said"), _BODIES.values(), ids=_BODIES)
+async def test_a_body_without_a_good_end_is_given_up_to_there_and_then_a_fault(
+    serve: Serve, connect: Connect, reply: bytes, before: bytes, said: str
+) -> None:
+    upstream = await serve(saying_once(reply))
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    received: list[bytes] = []
+    with pytest.raises(ConnectionFault) as caught:
+        await whole(exchange, received)
+    assert before == b"".join(received)
+    assert (f"127.0.0.1:{upstream.port} {said}", True) == (str(caught.value), caught.value.sent)
+
+
+@pytest.mark.parametrize("reply", [_LENGTH, CHUNKED, b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_a_reset_in_mid_body_is_a_fault(serve: Serve, connect: Connect, reply: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply)
+        await peer.reached.wait()
+        peer.reset()
+
+    upstream = await serve(script)
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    upstream.peers[0].reached.set()
+    with pytest.raises(ConnectionFault, match=_CUT) as caught:
+        await whole(exchange)
+    assert caught.value.sent
+
+
+async def test_a_reset_before_the_answer_is_a_fault(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.reset()
+
+    upstream = await serve(script)
+    with pytest.raises(ConnectionFault, match=_UNANSWERED) as caught:
+        await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    assert caught.value.sent
+
+
+async def test_an_answer_to_half_a_request_is_given(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(
+            b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"
+        )
+        peer.writer.write_eof()
+        await peer.gone()
+
+    upstream = await serve(script)
+    exchange = await connect(Endpoint(upstream.url)).open("POST", "/", bytes(5_000_000), {})
+    assert 413 == exchange.status
+    assert b"no" == await whole(exchange)
+
+
+async def test_a_refused_connection_was_not_sent(connect: Connect) -> None:
+    with socket.socket() as taken:  # bound, but not listening
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ConnectionFault) as caught:
+            await connect(Endpoint(f"http://127.0.0.1:{port}/v1")).open("GET", "/", b"", {})
+    expected = f"cannot connect to 127.0.0.1:{port}: the connection was refused"
+    assert (expected, False) == (str(caught.value), caught.value.sent)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
+async def test_a_name_that_does_not_resolve_was_not_sent(connect: Connect, host: str) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        await connect(Endpoint(f"http://{host}")).open("GET", "/", b"", {})
+    expected = f"cannot connect to {host}:80: its name cannot be resolved"
+    assert (expected, False) == (str(caught.value), caught.value.sent)
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A port whose queue of connections is full: a further one is not answered."""
+    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for each in (first, second):
+            each.setblocking(False)
+            each.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+async def test_a_connect_timeout_is_told_apart(full_port: int, connect: Connect) -> None:
+    endpoint = Endpoint(f"http://127.0.0.1:{full_port}", connect_timeout=0.05)
+    with pytest.raises(ConnectTimeout) as caught:
+        await connect(endpoint).open("GET", "/", b"", {})
+    expected = f"cannot connect to 127.0.0.1:{full_port}: no connection within 0.05 s"
+    assert (expected, False) == (str(caught.value), caught.value.sent)
+
+
+async def test_the_connect_timeout_holds_for_tls_too(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+
+    upstream = await serve(script)
+    endpoint = Endpoint(f"https://127.0.0.1:{upstream.port}", connect_timeout=0.05)
+    with pytest.raises(ConnectTimeout) as caught:
+        await connect(endpoint).open("GET", "/", b"", {})
+    assert not caught.value.sent
+    async with asyncio.timeout(0.2):
+        await upstream.peers[0].left.wait()
+
+
+async def test_no_other_clock_runs(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.2)
+        await peer.send(_LENGTH)
+        await asyncio.sleep(0.2)
+        await peer.send(b"123456789")
+
+    upstream = await serve(script)
+    endpoint = Endpoint(upstream.url, connect_timeout=0.05)
+    assert b"123456789" == await whole(await connect(endpoint).open("GET", "/", b"", {}))
+
+
+async def test_a_header_that_cannot_be_sent_is_a_fault_without_its_value(
+    serve: Serve, connect: Connect
+) -> None:
+    upstream = await serve(saying_once(b""))
+    with pytest.raises(ConnectionFault) as caught:
+        await connect(Endpoint(upstream.url)).open("GET", "/", b"", {"x": "secret\n"})
+    assert not caught.value.sent
+    assert "secret" not in str(caught.value)
+
+
+async def test_nothing_is_read_ahead_of_the_reader(serve: Serve, connect: Connect) -> None:
+    total = 64 * 1024 * 1024
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % total)
+        for _ in range(total // 65536):
+            await peer.send(bytes(65536))
+
+    upstream = await serve(script)
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    await result_of(exchange.read())
+    peer = upstream.peers[0]
+    before = -1
+    while before != peer.sent:
+        before = peer.sent
+        await asyncio.sleep(0.1)
+    assert peer.sent < total // 4  # the system's buffers, both sides together
+    assert total - 65536 <= len(await whole(exchange))
