@@ -15,6 +15,7 @@ import uvloop
 
 from facade.wire.httpx_client import HttpxConnections
 from facade.wire.upstream import Connections, Endpoint
+from tests.facade.connections.authority import Authority
 from tests.facade.connections.raw import Script, Upstream
 
 Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
@@ -77,3 +78,8 @@ async def connect(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator
     yield start
     for connections in made:
         await connections.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

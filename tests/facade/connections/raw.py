@@ -88,6 +88,10 @@ class Upstream:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def secure_url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
     async def peer(self, number: int) -> Peer:
         """The peer of that number, once it has connected."""
         async with self._came:

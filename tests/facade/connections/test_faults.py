@@ -152,7 +152,7 @@ async def test_the_connect_timeout_holds_for_tls_too(serve: Serve, connect: Conn
         await peer.gone()
 
     upstream = await serve(script)
-    endpoint = Endpoint(f"https://127.0.0.1:{upstream.port}", connect_timeout=0.05)
+    endpoint = Endpoint(upstream.secure_url, connect_timeout=0.05)
     with pytest.raises(ConnectTimeout) as caught:
         await connect(endpoint).open("GET", "/", b"", {})
     assert not caught.value.sent
