@@ -60,10 +60,11 @@ class Target(Struct, frozen=True):
 class StreamDecoder(Protocol):
     """Upstream bytes in, chunks out; one instance per reply.
 
-    `done` turns true when nothing more is needed from the upstream. `reply` is the answer's
-    identity, corrected by what the upstream says of itself; it stands from the first chunk on.
-    `feed` and `close` raise UpstreamError for an error the upstream sent in the stream,
-    `close` raises Incomplete when the dialect's end marker never came.
+    `done` turns true when nothing more is needed from the upstream: its end marker came, or an
+    error. `reply` is the answer's identity, corrected by what the upstream says of itself; it
+    stands from the first chunk on. `feed` and `close` raise UpstreamError for an error in the
+    stream, but give the chunks before it first: then the next call raises. `close` raises
+    Incomplete when the dialect's end marker never came.
     """
 
     done: bool

@@ -140,6 +140,7 @@ class Answering:
         self._clocks = clocks
         self._decoder: StreamDecoder | None = encoded.stream(reply) if encoded.stream else None
         self._first: list[Chunk] = []
+        self._ended = False
 
     @property
     def reply(self) -> Reply:
@@ -169,15 +170,21 @@ class Answering:
             return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
 
     async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
-        if decoder.done:
+        if self._ended:
             return None
+        if decoder.done:
+            self._ended = True
+            return decoder.close()
         with upstream_errors():
             received = await _next(self._exchange, self._clocks)
-        if received and self._encoded.heartbeat:
+        if not received:
+            self._ended = True
+            return decoder.close()
+        if self._encoded.heartbeat:
             self._clocks.content()
-        chunks = decoder.feed(received) if received else decoder.close()
+        chunks = decoder.feed(received)
         if decoder.done:
-            self._exchange.abort()  # what comes after the end marker is of no use to anybody
+            self._exchange.release()
         return chunks
 
 

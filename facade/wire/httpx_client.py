@@ -23,6 +23,7 @@ from facade.wire.upstream import ConnectionFault, Endpoint, Exchange
 
 T = TypeVar("T")
 
+A_MOMENT: Final = 0.5  # seconds that a released body has to end
 KEEP_ALIVE: Final = 120.0  # seconds; load balancers forget a connection in silence from 240 on
 
 
@@ -100,7 +101,7 @@ class _Pool:
 
     async def close(self) -> None:
         for exchange in tuple(self.exchanges):
-            exchange.abort()
+            exchange.drop()
         while self._ending:
             await asyncio.wait(self._ending)
         while self._idle:
@@ -130,6 +131,7 @@ class _Exchange:
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
         self._line: Line | None = None
+        self._released = False
         self._task: asyncio.Task[object]
 
     def open(self, request: httpx.Request) -> Wait[Exchange]:
@@ -139,7 +141,17 @@ class _Exchange:
     def read(self) -> Wait[bytes]:
         return self._wait(self._read())
 
+    def release(self) -> None:
+        if self in self._pool.exchanges and not self._released:
+            self._released = True
+            self._pool.later(self._run_out())
+
     def abort(self) -> None:
+        if not self._released:
+            self.drop()
+
+    def drop(self) -> None:
+        """Abort, released or not."""
         if self in self._pool.exchanges:
             self._pool.exchanges.remove(self)
             self._task.cancel()
@@ -170,6 +182,14 @@ class _Exchange:
             self._pool.give_back(self._line)
             self._line = None
         return piece
+
+    async def _run_out(self) -> None:
+        try:
+            async with asyncio.timeout(A_MOMENT):
+                while await self._read():
+                    pass
+        except (TimeoutError, ConnectionFault, asyncio.CancelledError):
+            self.drop()
 
     async def _end(self, task: asyncio.Task[object]) -> None:
         await asyncio.wait({task})

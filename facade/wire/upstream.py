@@ -60,6 +60,13 @@ class Exchange(Protocol):
         its connection back to the pool.
         """
 
+    def release(self) -> None:
+        """What is left of the body is of no use: whoever read it has the answer.
+
+        The connection goes back to the pool if the body's end comes within a moment, else
+        the socket is closed. `abort` after it does nothing.
+        """
+
 
 class Connections(Protocol):
     """The connections to one upstream.
