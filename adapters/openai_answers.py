@@ -19,7 +19,7 @@ from adapters.dialect import Model, Reply, Whole
 from adapters.errors import broken
 from adapters.openai_calls import call_id, text_of
 from adapters.patching import Inside, patched
-from adapters.wire import EmbeddingRequest, Usage
+from adapters.wire import NULL, EmbeddingRequest, Usage
 
 
 class _Vector(Struct, frozen=True):
@@ -80,10 +80,11 @@ def completion(form: Form, body: bytes, reply: Reply) -> Whole:
 
 
 def _mend_chat(place: int, choice: glance.Choice, reply: Reply) -> Inside:
-    message = choice.message
-    if message is None:
+    message, changes, inside = choice.message, _mend_choice(place, choice), Inside()
+    if message is None and not choice.finish_reason:
         raise broken("a choice of the upstream's answer has no message")
-    changes, inside = _mend_choice(place, choice), Inside()
+    if message is None:  # a filter took it
+        message, inside["content"] = glance.Message(), NULL
     if not choice.finish_reason:
         changes["finish_reason"] = "tool_calls" if message.tool_calls else "stop"
     if not message.role:

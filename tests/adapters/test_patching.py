@@ -1,0 +1,24 @@
+"""Patching changes what is named and keeps the bytes of all else."""
+
+from __future__ import annotations
+
+from adapters.patching import Inside, patched
+from adapters.wire import NULL
+
+
+def test_patching_keeps_the_bytes_of_what_is_not_named() -> None:
+    assert b'{"a":1.50,"c":{ "d" : [ ] },"e":2}' == patched(
+        b' {"a": 1.50, "b": 1, "c": { "d" : [ ] }} ', Inside(b=None, e=2)
+    )
+
+
+def test_patching_goes_into_objects_and_arrays() -> None:
+    changes = Inside(a=Inside({1: Inside(b=NULL), 0: None}), c=Inside(d=1), e=Inside(f=2))
+    assert b'{"a":[{"b":null},3],"c":{"d":1},"e":{"f":2}}' == patched(
+        b'{"a":[1,{"b":2},3],"c":null}', changes
+    )
+
+
+def test_without_changes_the_bytes_are_the_same() -> None:
+    json_ = b' { "a" : 1 } '
+    assert json_ is patched(json_, Inside())
