@@ -137,7 +137,7 @@ def _serve(asked: argparse.Namespace) -> int:
     settings, engine = _chosen(asked)
     try:
         listener = _listen(settings.server)
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
         return _refused(1, _not_listening(settings.server, error))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("facade").setLevel(settings.server.log_level.upper())
@@ -156,12 +156,12 @@ def _listen(server: ServerSettings) -> socket.socket:
     return socket.create_server((server.host, server.port), family=family)
 
 
-def _not_listening(server: ServerSettings, error: Exception) -> str:
+def _not_listening(server: ServerSettings, error: OSError) -> str:
     place = f"{server.host}, port {server.port}"
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+    if error.errno == errno.EADDRINUSE:
         return f"{place} is in use: stop what listens there, or take another port with --port"
-    reason = getattr(error, "strerror", None) or "this is no name of a host"
-    return f"cannot listen on {place}: {reason.partition(' (')[0]}"
+    reason = str(error.strerror).partition(" (")[0]
+    return f"cannot listen on {place}: {reason}"
 
 
 def _uvicorn(settings: Settings) -> uvicorn.Config:

@@ -25,7 +25,6 @@ Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
 _DAY: Final = 86_400  # seconds; also keeps infinity away from timers
 Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
-Text = Annotated[str, Meta(min_length=1)]
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -35,7 +34,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut.
     """
 
-    host: Text = "127.0.0.1"
+    host: str = "127.0.0.1"
     port: Port = 8080
     allow_anonymous: bool = False
     allowed_hosts: tuple[str, ...] = ()
@@ -161,6 +160,8 @@ LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 def _server(server: ServerSettings) -> ServerSettings:
     host = server.host.strip("[]")
+    if not re.fullmatch(r"[\w.:%-]+", host, re.ASCII):
+        raise Fault("expected an address or a name of this machine", ("server", "host"))
     if not (is_loopback(host) or server.allow_anonymous):
         raise Fault(
             f"{host!r} can be reached from other machines and no keys are configured: "
@@ -202,7 +203,9 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
         raise Fault("the URL is the facade's own address; only clients use it", (*key, "base_url"))
     for clock, limit in asdict(upstream.timeouts).items():
         if not 0 < limit <= _DAY:
-            raise Fault(f"expected seconds, more than 0 and at most {_DAY}", (*key, "timeouts", clock))
+            raise Fault(
+                f"expected seconds, more than 0 and at most {_DAY}", (*key, "timeouts", clock)
+            )
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))
     local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local

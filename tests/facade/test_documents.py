@@ -24,7 +24,6 @@ from tests.facade.config_files import LOCAL, sentence, write
         ("[server]\nport = '1'", "server.port: expected a whole number but got a string"),
         ("[server]\nport = 65536", "server.port: expected a whole number <= 65535"),
         ("[server]\nallow_anonymous = 1", "server.allow_anonymous: expected true or false but got"),
-        ("[server]\nhost = ''", "server.host: expected a string of length >= 1"),
         ("[server]\nmax_body = 0", "server.max_body: expected a whole number >= 1"),
         ("[server]\nclient_idle = 0", "server.client_idle: expected a number > 0"),
         (
