@@ -140,7 +140,7 @@ class Answering:
         self._clocks = clocks
         self._decoder: StreamDecoder | None = encoded.stream(reply) if encoded.stream else None
         self._first: list[Chunk] = []
-        self._ended = False
+        self._done = self._ended = False  # the decoder has its end; its end was read
 
     @property
     def reply(self) -> Reply:
@@ -172,7 +172,7 @@ class Answering:
     async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
         if self._ended:
             return None
-        if decoder.done:
+        if self._done:
             self._ended = True
             return decoder.close()
         with upstream_errors():
@@ -183,7 +183,8 @@ class Answering:
         if self._encoded.heartbeat:
             self._clocks.content()
         chunks = decoder.feed(received)
-        if decoder.done:
+        self._done = decoder.done
+        if self._done:
             self._exchange.release()
         return chunks
 
