@@ -27,6 +27,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Positive = Annotated[int, Meta(ge=1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 Input = str | list[str | int | list[int]]  # text, texts, tokens, or lists of tokens
+Name = Annotated[str, Meta(min_length=1)]
 Stop = str | Annotated[list[str], Meta(max_length=4)]
 
 
@@ -136,7 +137,7 @@ class StreamOptions(Struct, frozen=True):
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/chat/completions, as far as it is read."""
 
-    model: str
+    model: Name
     messages: Annotated[list[Message], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -171,7 +172,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 class CompletionRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/completions, as far as it is read."""
 
-    model: str
+    model: Name
     prompt: Input | None = None
     suffix: str | None = None
     echo: bool | None = None
@@ -194,7 +195,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
 class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/embeddings."""
 
-    model: str
+    model: Name
     input: Input
     dimensions: Positive | None = None
     encoding_format: str | None = None

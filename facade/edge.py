@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
@@ -73,7 +73,7 @@ class Edge:
             _log.info(
                 "%s %s %s %.0f ms %s",
                 request.method,
-                request.path,
+                quote(request.path),
                 status or "left",
                 (time.perf_counter() - began) * 1000,
                 request_id,
