@@ -109,7 +109,8 @@ def _described(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():
-        yield f"model {alias}: {', '.join(model.targets)} (answers name the {model.report_model})"
+        unused = f" (not used yet: {', '.join(model.targets[1:])})" if model.targets[1:] else ""
+        yield f"model {alias}: {model.targets[0]}{unused}"
 
 
 def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:

@@ -79,7 +79,6 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     """
 
     targets: Annotated[tuple[str, ...], Meta(min_length=1)]
-    report_model: Literal["target", "alias"] = "target"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -94,7 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "trusted_proxies", "ip_allowlist", "pepper", "workers",
     "slots", "embedding_slots", "queue", "limits", "vendor",
-    "retries", "commit", "busy", "cold",
+    "retries", "commit", "busy", "cold", "report_model",
     "store", "jobs", "keys",
 })
 # fmt: on

@@ -53,7 +53,6 @@ connections = 7
 
 [models.assistant]
 targets = ["local/llama3.1", "cloud/org/gpt-4o-mini"]
-report_model = "alias"
 
 [models."gpt-*"]
 targets = ["local/*"]
@@ -96,9 +95,7 @@ def full(folder: Path) -> Settings:
             ),
         },
         models={
-            "assistant": ModelSettings(
-                targets=("local/llama3.1", "cloud/org/gpt-4o-mini"), report_model="alias"
-            ),
+            "assistant": ModelSettings(targets=("local/llama3.1", "cloud/org/gpt-4o-mini")),
             "gpt-*": ModelSettings(targets=("local/*",)),
         },
     )

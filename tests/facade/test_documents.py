@@ -54,8 +54,8 @@ from tests.facade.config_files import LOCAL, sentence, write
             "models.m.targets: expected a list of length >= 1",
         ),
         (
-            LOCAL + "[models.m]\ntargets = ['local/a']\nreport_model = 'both'",
-            "models.m.report_model: expected 'target' or 'alias'",
+            LOCAL + "[server]\nlog_level = 'loud'",
+            "server.log_level: expected 'debug' or 'info' or 'warning' or 'error'",
         ),
         ("[server\n", "the file is not TOML: Expected ']' at the end of a table declaration"),
     ],
