@@ -1,0 +1,235 @@
+"""Ollama's native API, as a small polite server of it answers.
+
+A chat is one Reply, rendered as NDJSON lines or as one document. What is refused, and in which
+words, follows a live server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tests.fake_upstream.answers import TEXT, Answer, Reply, document, ndjson, words
+from tests.fake_upstream.models import Model, Models, count, default_reply, said, unit_vector
+from tests.fake_upstream.wire import Request
+
+Line = dict[str, Any]
+STAMP: Final = "2026-01-01T00:00:00.123456789Z"
+_MILLISECOND: Final = 1_000_000  # in nanoseconds, as all durations
+
+
+def chat(request: Request, reply: Reply) -> Answer:
+    """The reply as `/api/chat` gives it."""
+    reply = reply.within(_limit(request))
+    calls = [
+        {
+            "id": call.id or f"call_fake{index:04}",
+            "function": {"index": index, "name": call.name, "arguments": call.arguments},
+        }
+        for index, call in enumerate(reply.tool_calls)
+    ]
+    lines = [_message(thinking=word) for word in words(reply.thinking)]
+    lines += [_message(word) for word in words(reply.text)]
+    lines += [_message(tool_calls=[call]) for call in calls]
+    whole = _message(reply.text, thinking=reply.thinking, tool_calls=calls)
+    return _rendered(request, reply, [*lines, _message()], whole)
+
+
+def generate(request: Request, reply: Reply) -> Answer:
+    """The reply as `/api/generate` gives it."""
+    reply = reply.within(_limit(request))
+    lines: list[Line] = [{"response": "", "thinking": word} for word in words(reply.thinking)]
+    lines += [{"response": word} for word in words(reply.text)]
+    thinking = {"thinking": reply.thinking} if reply.thinking else {}
+    return _rendered(
+        request, reply, [*lines, {"response": ""}], {"response": reply.text} | thinking
+    )
+
+
+def _message(content: str = "", **more: object) -> Line:
+    given = {name: value for name, value in more.items() if value}
+    return {"message": {"role": "assistant", "content": content, **given}}
+
+
+def _rendered(request: Request, reply: Reply, lines: list[Line], whole: Line) -> Answer:
+    """The lines, of which the last is the one that is done; or the whole in one document."""
+    stamp = {"model": request.json.get("model"), "created_at": STAMP}
+    end = {
+        "done": True,
+        "done_reason": reply.end,
+        "total_duration": 50 * _MILLISECOND,
+        "load_duration": 10 * _MILLISECOND,
+        "prompt_eval_count": max(1, count(_prompts(request.json))),
+        "prompt_eval_duration": 20 * _MILLISECOND,
+        "eval_count": reply.tokens,
+        "eval_duration": 20 * _MILLISECOND,
+    }
+    if request.json.get("stream") is False:
+        return document(stamp | whole | end)
+    *parts, last = lines
+    return ndjson(*(stamp | part | {"done": False} for part in parts), stamp | last | end)
+
+
+def _limit(request: Request) -> int | None:
+    limit = (request.json.get("options") or {}).get("num_predict")
+    return int(limit) if limit and limit > 0 else None
+
+
+def _prompts(body: Line) -> list[str]:
+    messages = [said(message.get("content")) for message in body.get("messages") or []]
+    return [*messages, said(body.get("system")), said(body.get("prompt"))]
+
+
+def _chat(request: Request, models: Models) -> Answer:
+    messages = request.json.get("messages")
+    prompt = said(messages[-1].get("content")) if messages else None
+    return _spoken(request, models, chat, prompt)
+
+
+def _generate(request: Request, models: Models) -> Answer:
+    return _spoken(request, models, generate, request.json.get("prompt") or None)
+
+
+def _spoken(
+    request: Request,
+    models: Models,
+    render: Callable[[Request, Reply], Answer],
+    prompt: str | None,
+) -> Answer:
+    """What the model says to the prompt; without one the request only loads or unloads it."""
+    body = request.json
+    model = models.find(body.get("model"))
+    if model is None:
+        return _not_found(request)
+    if refusal := _refusal(model, request):
+        return _error(400, refusal)
+    if prompt is None:
+        return _loaded(request, models, model)
+    thinks = "thinking" in model.capabilities and body.get("think") is not False
+    return render(request, default_reply(prompt, thinks=thinks))
+
+
+def _refusal(model: Model, request: Request) -> str | None:
+    body = request.json
+    if "completion" not in model.capabilities:
+        return f'"{body["model"]}" does not support {request.path.removeprefix("/api/")}'
+    if body.get("tools") and "tools" not in model.capabilities:
+        return f"registry.ollama.ai/library/{model.name} does not support tools"
+    if body.get("think") and "thinking" not in model.capabilities:
+        return f'"{body["model"]}" does not support thinking'
+    return None
+
+
+def _loaded(request: Request, models: Models, model: Model) -> Answer:
+    unload = request.json.get("keep_alive") == 0
+    (models.loaded.discard if unload else models.loaded.add)(model.name)
+    empty = {"response": ""} if request.path == "/api/generate" else _message()
+    done = {"done": True, "done_reason": "unload" if unload else "load"}
+    return document({"model": request.json["model"], "created_at": STAMP} | empty | done)
+
+
+def _embed(request: Request, models: Models) -> Answer:
+    body = request.json
+    model = models.find(body.get("model"))
+    if model is None:
+        return _error(404, f'model "{body.get("model")}" not found, try pulling it first')
+    asked = body.get("input") or []
+    texts = asked if isinstance(asked, list) else [asked]
+    if not all(isinstance(text, str) for text in texts):
+        return _error(400, "invalid input type")
+    size = min(body.get("dimensions") or model.dimensions, model.dimensions)
+    return document(
+        {
+            "model": body["model"],
+            "embeddings": [unit_vector(text, size) for text in texts],
+            "total_duration": 20 * _MILLISECOND,
+            "load_duration": 10 * _MILLISECOND,
+            "prompt_eval_count": count(texts),
+        }
+    )
+
+
+def _embeddings(request: Request, models: Models) -> Answer:
+    model = models.find(request.json.get("model"))
+    if model is None:
+        return _not_found(request)
+    return document({"embedding": unit_vector(said(request.json.get("prompt")), model.dimensions)})
+
+
+def _listed(model: Model) -> Line:
+    return {
+        "name": model.name,
+        "model": model.name,
+        "size": 1_000_000_000,
+        "digest": model.digest,
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": "llama",
+            "families": ["llama"],
+            "parameter_size": "8.0B",
+            "quantization_level": "Q4_K_M",
+        },
+    }
+
+
+def _tags(request: Request, models: Models) -> Answer:
+    listed = [_listed(model) | {"modified_at": STAMP} for model in models.listed.values()]
+    return document({"models": listed})
+
+
+def _ps(request: Request, models: Models) -> Answer:
+    more = {"expires_at": "2100-01-01T00:00:00Z", "size_vram": 0, "context_length": 4096}
+    loaded = [model for name, model in models.listed.items() if name in models.loaded]
+    return document({"models": [_listed(model) | more for model in loaded]})
+
+
+def _show(request: Request, models: Models) -> Answer:
+    model = models.find(request.json.get("model"))
+    if model is None:
+        return _not_found(request)
+    facts = {
+        "general.architecture": "llama",
+        "llama.context_length": model.context_length,
+        "llama.embedding_length": model.dimensions,
+    }
+    return document(
+        {
+            "modelfile": f"FROM {model.name}\n",
+            "parameters": "",
+            "template": "{{ .Prompt }}",
+            "details": _listed(model)["details"],
+            "model_info": facts,
+            "capabilities": model.capabilities,
+            "modified_at": STAMP,
+        }
+    )
+
+
+def _version(request: Request, models: Models) -> Answer:
+    return document({"version": "0.24.0"})
+
+
+def _root(request: Request, models: Models) -> Answer:
+    return Answer(200, {"content-type": TEXT}, (b"Ollama is running",))
+
+
+def _not_found(request: Request) -> Answer:
+    return _error(404, f"model '{request.json.get('model')}' not found")
+
+
+def _error(status: int, message: str) -> Answer:
+    return document({"error": message}, status)
+
+
+ROUTES: Final[Mapping[str, tuple[str, Callable[[Request, Models], Answer]]]] = {
+    "/": ("GET", _root),
+    "/api/chat": ("POST", _chat),
+    "/api/generate": ("POST", _generate),
+    "/api/embed": ("POST", _embed),
+    "/api/embeddings": ("POST", _embeddings),
+    "/api/tags": ("GET", _tags),
+    "/api/show": ("POST", _show),
+    "/api/ps": ("GET", _ps),
+    "/api/version": ("GET", _version),
+}
