@@ -84,6 +84,18 @@ def document(content: object, status: int = 200) -> Answer:
     return Answer(status, {"content-type": JSON}, (msgspec.json.encode(content),))
 
 
+def error_object(path: str, message: str) -> object:
+    """An error in the shape of the path's dialect."""
+    if not path.startswith("/v1/"):
+        return {"error": message}
+    return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
+
+
+def error_answer(path: str, status: int, message: str) -> Answer:
+    """A whole answer that is an error in the shape of the path's dialect."""
+    return document(error_object(path, message), status)
+
+
 def ndjson(*lines: object) -> Answer:
     """A stream of JSON lines; a Pause among them pauses, bytes go as they are."""
     body = tuple(_piece(line, b"", b"\n") for line in lines)

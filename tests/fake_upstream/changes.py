@@ -31,6 +31,7 @@ class Changes:
         try:
             self.tell()
             async with asyncio.timeout(within):
+                # Shielded, so that a timeout never cancels what another thread is about to set.
                 await asyncio.shield(asyncio.wrap_future(reached))
         finally:
             with self._lock:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from tests.fake_upstream.answers import JSON, SSE, Answer, Pause
+from tests.fake_upstream.answers import JSON, SSE, Answer, Pause, error_answer, error_object
 from tests.fake_upstream.wire import chunk
 
 Body = tuple[bytes | Pause, ...]
@@ -40,8 +40,9 @@ class Status(_Fault, frozen=True):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, answer: Answer, path: str) -> Answer:
-        text = _error(path, f"fake error {self.code}") if self.body is None else self.body.encode()
-        return Answer(self.code, {"content-type": JSON, **self.headers}, (text,))
+        error = error_answer(path, self.code, f"fake error {self.code}")
+        body = error.body if self.body is None else (self.body.encode(),)
+        return replace(error, headers={**error.headers, **self.headers}, body=body)
 
 
 class DelayHeaders(_Fault, frozen=True):
@@ -135,7 +136,7 @@ class ErrorLine(_Fault, frozen=True):
     message: str = "fake error in the answer"
 
     def on(self, answer: Answer, path: str) -> Answer:
-        error = _error(path, self.message)
+        error = msgspec.json.encode(error_object(path, self.message))
         streams = answer.headers.get("content-type") == SSE
         line = b"data: %b\n\n" % error if streams else error + b"\n"
         return replace(answer, body=(*_lines(answer.body, self.after), line))
@@ -227,13 +228,6 @@ def argument_of(name: str) -> str:
     """What the first argument of the fault is called, or "" where it takes none."""
     fields = msgspec.structs.fields(FAULTS[name])
     return fields[0].name if fields else ""
-
-
-def _error(path: str, message: str) -> bytes:
-    if not path.startswith("/v1/"):
-        return msgspec.json.encode({"error": message})
-    error = {"message": message, "type": "server_error", "param": None, "code": None}
-    return msgspec.json.encode({"error": error})
 
 
 def _lines(body: Body, count: int) -> Body:

@@ -10,7 +10,7 @@ import math
 import random
 import struct
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -45,18 +45,9 @@ class Models:
         self.listed = {model.name: model for model in models}
         self.loaded = set(self.listed)
 
-    def find(self, name: object) -> Model | None:
+    def find(self, name: str) -> Model | None:
         """The model of that name; `x` is `x:latest`."""
-        return self.listed.get(str(name)) or self.listed.get(f"{name}:latest")
-
-
-def said(content: Any) -> str:  # noqa: ANN401 - whatever JSON the client sent
-    """The text of a message's content or of a prompt: a string, or a list with text parts."""
-    if isinstance(content, list):
-        return " ".join(said(part) for part in content)
-    if isinstance(content, dict):
-        return said(content.get("text"))
-    return content if isinstance(content, str) else ""
+        return self.listed.get(name) or self.listed.get(f"{name}:latest")
 
 
 def default_reply(prompt: str, *, thinks: bool) -> Reply:

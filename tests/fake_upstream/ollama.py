@@ -9,18 +9,57 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
+from msgspec import Struct
+
 from tests.fake_upstream.answers import TEXT, Answer, Reply, document, ndjson, words
-from tests.fake_upstream.models import Model, Models, count, default_reply, said, unit_vector
+from tests.fake_upstream.models import Model, Models, count, default_reply, unit_vector
 from tests.fake_upstream.wire import Request
 
 Line = dict[str, Any]
+
+
+class _Message(Struct):
+    content: str | None = None
+
+
+class _Asked(Struct):
+    """What is read of a request; ValidationError where it is of another type."""
+
+    model: str = ""
+    messages: list[_Message] | None = None
+    prompt: str | None = None
+    system: str | None = None
+    input: str | list[Any] | None = None
+    stream: bool | None = None
+    think: bool | str | None = None
+    tools: list[Any] | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: float | str | None = None
+    dimensions: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        limit = (self.options or {}).get("num_predict") or 0
+        return int(limit) if limit > 0 else None
+
+    @property
+    def said(self) -> list[str]:
+        texts = [message.content for message in self.messages or ()]
+        return [text for text in (*texts, self.system, self.prompt) if text]
+
+
+def _asked(request: Request) -> _Asked:
+    return msgspec.convert(request.json, _Asked)
+
+
 STAMP: Final = "2026-01-01T00:00:00.123456789Z"
 _MILLISECOND: Final = 1_000_000  # in nanoseconds, as all durations
 
 
 def chat(request: Request, reply: Reply) -> Answer:
     """The reply as `/api/chat` gives it."""
-    reply = reply.within(_limit(request))
+    reply = reply.within(_asked(request).limit)
     calls = [
         {
             "id": call.id or f"call_fake{index:04}",
@@ -37,7 +76,7 @@ def chat(request: Request, reply: Reply) -> Answer:
 
 def generate(request: Request, reply: Reply) -> Answer:
     """The reply as `/api/generate` gives it."""
-    reply = reply.within(_limit(request))
+    reply = reply.within(_asked(request).limit)
     lines: list[Line] = [{"response": "", "thinking": word} for word in words(reply.thinking)]
     lines += [{"response": word} for word in words(reply.text)]
     thinking = {"thinking": reply.thinking} if reply.thinking else {}
@@ -53,41 +92,31 @@ def _message(content: str = "", **more: object) -> Line:
 
 def _rendered(request: Request, reply: Reply, lines: list[Line], whole: Line) -> Answer:
     """The lines, of which the last is the one that is done; or the whole in one document."""
-    stamp = {"model": request.json.get("model"), "created_at": STAMP}
+    asked = _asked(request)
+    stamp = {"model": asked.model, "created_at": STAMP}
     end = {
         "done": True,
         "done_reason": reply.end,
         "total_duration": 50 * _MILLISECOND,
         "load_duration": 10 * _MILLISECOND,
-        "prompt_eval_count": max(1, count(_prompts(request.json))),
+        "prompt_eval_count": max(1, count(asked.said)),
         "prompt_eval_duration": 20 * _MILLISECOND,
         "eval_count": reply.tokens,
         "eval_duration": 20 * _MILLISECOND,
     }
-    if request.json.get("stream") is False:
+    if asked.stream is False:
         return document(stamp | whole | end)
     *parts, last = lines
     return ndjson(*(stamp | part | {"done": False} for part in parts), stamp | last | end)
 
 
-def _limit(request: Request) -> int | None:
-    limit = (request.json.get("options") or {}).get("num_predict")
-    return int(limit) if limit and limit > 0 else None
-
-
-def _prompts(body: Line) -> list[str]:
-    messages = [said(message.get("content")) for message in body.get("messages") or []]
-    return [*messages, said(body.get("system")), said(body.get("prompt"))]
-
-
 def _chat(request: Request, models: Models) -> Answer:
-    messages = request.json.get("messages")
-    prompt = said(messages[-1].get("content")) if messages else None
-    return _spoken(request, models, chat, prompt)
+    messages = _asked(request).messages
+    return _spoken(request, models, chat, (messages[-1].content or "") if messages else None)
 
 
 def _generate(request: Request, models: Models) -> Answer:
-    return _spoken(request, models, generate, request.json.get("prompt") or None)
+    return _spoken(request, models, generate, _asked(request).prompt or None)
 
 
 def _spoken(
@@ -97,50 +126,50 @@ def _spoken(
     prompt: str | None,
 ) -> Answer:
     """What the model says to the prompt; without one the request only loads or unloads it."""
-    body = request.json
-    model = models.find(body.get("model"))
+    asked = _asked(request)
+    model = models.find(asked.model)
     if model is None:
-        return _not_found(request)
-    if refusal := _refusal(model, request):
+        return _not_found(asked.model)
+    if refusal := _refusal(model, asked, request.path):
         return _error(400, refusal)
     if prompt is None:
         return _loaded(request, models, model)
-    thinks = "thinking" in model.capabilities and body.get("think") is not False
+    thinks = "thinking" in model.capabilities and asked.think is not False
     return render(request, default_reply(prompt, thinks=thinks))
 
 
-def _refusal(model: Model, request: Request) -> str | None:
-    body = request.json
+def _refusal(model: Model, asked: _Asked, path: str) -> str | None:
     if "completion" not in model.capabilities:
-        return f'"{body["model"]}" does not support {request.path.removeprefix("/api/")}'
-    if body.get("tools") and "tools" not in model.capabilities:
+        return f'"{asked.model}" does not support {path.removeprefix("/api/")}'
+    if asked.tools and "tools" not in model.capabilities:
         return f"registry.ollama.ai/library/{model.name} does not support tools"
-    if body.get("think") and "thinking" not in model.capabilities:
-        return f'"{body["model"]}" does not support thinking'
+    if asked.think and "thinking" not in model.capabilities:
+        return f'"{asked.model}" does not support thinking'
     return None
 
 
 def _loaded(request: Request, models: Models, model: Model) -> Answer:
-    unload = request.json.get("keep_alive") == 0
+    asked = _asked(request)
+    unload = asked.keep_alive == 0
     (models.loaded.discard if unload else models.loaded.add)(model.name)
     empty = {"response": ""} if request.path == "/api/generate" else _message()
     done = {"done": True, "done_reason": "unload" if unload else "load"}
-    return document({"model": request.json["model"], "created_at": STAMP} | empty | done)
+    return document({"model": asked.model, "created_at": STAMP} | empty | done)
 
 
 def _embed(request: Request, models: Models) -> Answer:
-    body = request.json
-    model = models.find(body.get("model"))
+    asked = _asked(request)
+    model = models.find(asked.model)
     if model is None:
-        return _error(404, f'model "{body.get("model")}" not found, try pulling it first')
-    asked = body.get("input") or []
-    texts = asked if isinstance(asked, list) else [asked]
+        return _error(404, f'model "{asked.model}" not found, try pulling it first')
+    given = asked.input or []
+    texts = given if isinstance(given, list) else [given]
     if not all(isinstance(text, str) for text in texts):
         return _error(400, "invalid input type")
-    size = min(body.get("dimensions") or model.dimensions, model.dimensions)
+    size = min(asked.dimensions or model.dimensions, model.dimensions)
     return document(
         {
-            "model": body["model"],
+            "model": asked.model,
             "embeddings": [unit_vector(text, size) for text in texts],
             "total_duration": 20 * _MILLISECOND,
             "load_duration": 10 * _MILLISECOND,
@@ -150,10 +179,11 @@ def _embed(request: Request, models: Models) -> Answer:
 
 
 def _embeddings(request: Request, models: Models) -> Answer:
-    model = models.find(request.json.get("model"))
+    asked = _asked(request)
+    model = models.find(asked.model)
     if model is None:
-        return _not_found(request)
-    return document({"embedding": unit_vector(said(request.json.get("prompt")), model.dimensions)})
+        return _not_found(asked.model)
+    return document({"embedding": unit_vector(asked.prompt or "", model.dimensions)})
 
 
 def _listed(model: Model) -> Line:
@@ -185,9 +215,10 @@ def _ps(request: Request, models: Models) -> Answer:
 
 
 def _show(request: Request, models: Models) -> Answer:
-    model = models.find(request.json.get("model"))
+    name = _asked(request).model
+    model = models.find(name)
     if model is None:
-        return _not_found(request)
+        return _not_found(name)
     facts = {
         "general.architecture": "llama",
         "llama.context_length": model.context_length,
@@ -214,8 +245,8 @@ def _root(request: Request, models: Models) -> Answer:
     return Answer(200, {"content-type": TEXT}, (b"Ollama is running",))
 
 
-def _not_found(request: Request) -> Answer:
-    return _error(404, f"model '{request.json.get('model')}' not found")
+def _not_found(name: str) -> Answer:
+    return _error(404, f"model '{name}' not found")
 
 
 def _error(status: int, message: str) -> Answer:

@@ -8,22 +8,66 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from tests.fake_upstream.answers import Answer, Reply, document, sse, words
-from tests.fake_upstream.models import Models, count, default_reply, pack, said, unit_vector
+from tests.fake_upstream.models import Models, count, default_reply, pack, unit_vector
 from tests.fake_upstream.wire import Request
 
 Part = dict[str, Any]
 CREATED: Final = 1767225600
 
 
+class _Text(Struct):
+    text: str = ""
+
+
+class _Message(Struct):
+    content: str | list[_Text] | None = None
+
+    @property
+    def said(self) -> str:
+        parts = self.content or ""
+        return parts if isinstance(parts, str) else " ".join(part.text for part in parts)
+
+
+class _StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class _Asked(Struct):
+    """What is read of a request; ValidationError where it is of another type."""
+
+    model: str
+    messages: list[_Message] | None = None
+    prompt: str | list[Any] | None = None
+    input: str | list[Any] = ""
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    dimensions: int | None = None
+    encoding_format: str | None = None
+
+    @property
+    def said(self) -> list[str]:
+        """The texts of the prompt; a prompt of several is taken as one, tokens as words."""
+        prompt = self.prompt or ""
+        texts = [message.said for message in self.messages or ()]
+        return [*texts, prompt if isinstance(prompt, str) else " ".join(map(str, prompt))]
+
+
+def _asked(request: Request) -> _Asked:
+    return msgspec.convert(request.json, _Asked)
+
+
 def chat(request: Request, reply: Reply) -> Answer:
     """The reply as `/v1/chat/completions` gives it."""
-    body = request.json
-    reply = reply.within(body.get("max_completion_tokens") or body.get("max_tokens"))
+    asked = _asked(request)
+    reply = reply.within(asked.max_completion_tokens or asked.max_tokens)
     calls = _calls(reply)
     end = "tool_calls" if calls and reply.end == "stop" else reply.end
-    if body.get("stream"):
+    if asked.stream:
         stamp = _stamp(request, "chatcmpl", "chat.completion.chunk")
         parts: list[Part] = [{"delta": delta} for delta in _deltas(reply, calls)]
         return _streamed(request, reply, stamp, [*parts, {"delta": {}, "finish_reason": end}])
@@ -38,9 +82,10 @@ def chat(request: Request, reply: Reply) -> Answer:
 
 def completion(request: Request, reply: Reply) -> Answer:
     """The reply as `/v1/completions` gives it."""
-    reply = reply.within(request.json.get("max_tokens"))
+    asked = _asked(request)
+    reply = reply.within(asked.max_tokens)
     stamp = _stamp(request, "cmpl", "text_completion")
-    if request.json.get("stream"):
+    if asked.stream:
         parts: list[Part] = [{"text": word} for word in words(reply.text)]
         return _streamed(request, reply, stamp, [*parts, {"text": "", "finish_reason": reply.end}])
     return _whole(request, reply, stamp, {"text": reply.text, "finish_reason": reply.end})
@@ -48,8 +93,12 @@ def completion(request: Request, reply: Reply) -> Answer:
 
 def _stamp(request: Request, prefix: str, kind: str) -> Part:
     name = hashlib.sha256(request.body).hexdigest()[:24]
-    model = request.json.get("model")
-    return {"id": f"{prefix}-{name}", "object": kind, "created": CREATED, "model": model}
+    return {
+        "id": f"{prefix}-{name}",
+        "object": kind,
+        "created": CREATED,
+        "model": _asked(request).model,
+    }
 
 
 def _calls(reply: Reply) -> list[Part]:
@@ -86,7 +135,8 @@ def _choice(part: Part) -> Part:
 def _streamed(request: Request, reply: Reply, stamp: Part, parts: list[Part]) -> Answer:
     """A chunk a part, then the usage if it was asked for."""
     chunks = [stamp | {"choices": [_choice(part)]} for part in parts]
-    if not (request.json.get("stream_options") or {}).get("include_usage"):
+    options = _asked(request).stream_options
+    if options is None or not options.include_usage:
         return sse(*chunks)
     usage = stamp | {"choices": [], "usage": _usage(request, reply)}
     return sse(*(chunk | {"usage": None} for chunk in chunks), usage)
@@ -97,8 +147,7 @@ def _whole(request: Request, reply: Reply, stamp: Part, part: Part) -> Answer:
 
 
 def _usage(request: Request, reply: Reply) -> dict[str, int]:
-    prompts = [said(message.get("content")) for message in request.json.get("messages") or []]
-    prompt = max(1, count([*prompts, said(request.json.get("prompt"))]))
+    prompt = max(1, count(_asked(request).said))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": reply.tokens,
@@ -107,32 +156,33 @@ def _usage(request: Request, reply: Reply) -> dict[str, int]:
 
 
 def _chat(request: Request, models: Models) -> Answer:
-    messages = request.json.get("messages") or [{}]
-    return _spoken(request, models, chat, said(messages[-1].get("content")))
+    messages = _asked(request).messages
+    return _spoken(request, models, chat, messages[-1].said if messages else "")
 
 
 def _completion(request: Request, models: Models) -> Answer:
-    return _spoken(request, models, completion, said(request.json.get("prompt")))
+    return _spoken(request, models, completion, " ".join(_asked(request).said))
 
 
 def _spoken(
     request: Request, models: Models, render: Callable[[Request, Reply], Answer], prompt: str
 ) -> Answer:
-    model = models.find(request.json.get("model"))
+    name = _asked(request).model
+    model = models.find(name)
     if model is None:
-        return _unknown(request.json.get("model"))
+        return _unknown(name)
     return render(request, default_reply(prompt, thinks="thinking" in model.capabilities))
 
 
 def _embeddings(request: Request, models: Models) -> Answer:
-    body = request.json
-    model = models.find(body.get("model"))
+    asked = _asked(request)
+    model = models.find(asked.model)
     if model is None:
-        return _unknown(body.get("model"))
-    asked = body.get("input") or ""
-    texts = [str(text) for text in asked] if isinstance(asked, list) else [asked]
-    vectors = [unit_vector(text, body.get("dimensions") or model.dimensions) for text in texts]
-    packs = body.get("encoding_format") == "base64"
+        return _unknown(asked.model)
+    given = asked.input
+    texts = [str(text) for text in given] if isinstance(given, list) else [given]
+    vectors = [unit_vector(text, asked.dimensions or model.dimensions) for text in texts]
+    packs = asked.encoding_format == "base64"
     items = [
         {
             "object": "embedding",
@@ -142,7 +192,7 @@ def _embeddings(request: Request, models: Models) -> Answer:
         for index, vector in enumerate(vectors)
     ]
     usage = {"prompt_tokens": count(texts), "total_tokens": count(texts)}
-    return document({"object": "list", "data": items, "model": body["model"], "usage": usage})
+    return document({"object": "list", "data": items, "model": asked.model, "usage": usage})
 
 
 def _listed(name: str) -> Part:
@@ -160,7 +210,7 @@ def one_model(request: Request, models: Models) -> Answer:
     return document(_listed(model.name)) if model else _unknown(name)
 
 
-def _unknown(model: object) -> Answer:
+def _unknown(model: str) -> Answer:
     error = {
         "message": f"The model '{model}' does not exist",
         "type": "invalid_request_error",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from tests.fake_upstream import ollama, openai
-from tests.fake_upstream.answers import TEXT, Answer, Reply, document
+from tests.fake_upstream.answers import TEXT, Answer, Reply, error_answer
 from tests.fake_upstream.faults import Fault
 from tests.fake_upstream.models import Models
 from tests.fake_upstream.wire import Request
@@ -62,8 +63,11 @@ class Plans:
         """What was scripted, or else a polite answer, with the faults of the time in it."""
         path = request.path
         script = self._scripts.get(path)
-        planned = script.popleft() if script else _polite(request, models)
-        answer = RENDERED[path](request, planned) if isinstance(planned, Reply) else planned
+        try:
+            planned = script.popleft() if script else _polite(request, models)
+            answer = RENDERED[path](request, planned) if isinstance(planned, Reply) else planned
+        except msgspec.ValidationError as error:
+            answer = error_answer(path, 400, str(error))
         for trouble in self._troubles:
             if trouble.befalls(path):
                 answer = trouble.fault.on(answer, path)
@@ -83,7 +87,6 @@ def _polite(request: Request, models: Models) -> Answer:
 
 
 def _no_route(path: str) -> Answer:
-    if not path.startswith("/v1/"):
-        return Answer(404, {"content-type": TEXT}, (b"404 page not found",))
-    error = {"message": f"no {path} here", "type": "invalid_request_error"}
-    return document({"error": error | {"param": None, "code": None}}, 404)
+    if path.startswith("/v1/"):
+        return error_answer(path, 404, f"no {path} here")
+    return Answer(404, {"content-type": TEXT}, (b"404 page not found",))

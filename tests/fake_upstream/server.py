@@ -150,11 +150,14 @@ class FakeUpstream:
     def _accept(self) -> asyncio.StreamReaderProtocol:
         return _Connection(self).protocol
 
+    def _log(self, request: Request) -> None:
+        if not request.path.startswith("/_fake/"):
+            self.requests.append(request)
+            self._changes.tell()
+
     def _answer(self, request: Request) -> Answer:
         if request.path.startswith("/_fake/"):
             return control.answer(self, request)
-        self.requests.append(request)
-        self._changes.tell()
         return self._plans.answer(request, self.models)
 
 
@@ -214,9 +217,8 @@ class _Connection:
         try:
             while answers != fake.close_after:
                 request = await read_request(reader, writer, number)
-                self._answering = request
-                answer = fake._answer(request)
-                if answers == fake.stale_after or not await self._play(answer, request):
+                fake._log(request)
+                if answers == fake.stale_after or not await self._play(request):
                     break
                 answers += 1
             writer.close()
@@ -229,7 +231,9 @@ class _Connection:
             if not writer.is_closing():
                 writer.transport.abort()
 
-    async def _play(self, answer: Answer, request: Request) -> bool:
+    async def _play(self, request: Request) -> bool:
+        answer = self._fake._answer(request)
+        self._answering = request
         keeps = await play(answer, request, self._writer, self._fake._releases.acquire)
         self._answering = None
         return keeps
