@@ -87,7 +87,8 @@ class Encoded(Struct, frozen=True):
 
     `heartbeat` says what any byte of the reply proves before content comes: True, that the
     upstream is generating (so any line stops the first-token clock); False, nothing; None,
-    that the upstream is silent while it works on this call (only load and total hold).
+    that the upstream is silent while it works on this call (only load and total hold), as
+    every upstream is that answers whole.
     """
 
     request: UpstreamRequest

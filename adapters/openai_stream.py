@@ -64,7 +64,7 @@ class OpenAIStream:
             for event in self._framer.feed(data):
                 chunks += self._take(event)
         except UpstreamError as error:
-            self._failure = error
+            self._failure, self.done = error, True
             if not chunks:
                 raise
         return chunks

@@ -59,7 +59,7 @@ class Upstream:
         clocks = Clocks(
             self.traits.timeouts,
             loads=isinstance(self.dialect, ListsLoaded),
-            silent=encoded.heartbeat is None,
+            silent=encoded.stream is None or encoded.heartbeat is None,
         )
         held.callback(clocks.stop)
         waiting = held.enter_context(ExitStack())
