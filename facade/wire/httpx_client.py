@@ -1,8 +1,8 @@
 """The port to upstreams over httpx, which also goes through proxies.
 
 Strategy: httpx does HTTP, one connection at a time (`facade.wire.httpx_line`); the pool is
-ours. What httpx does runs in a task of the exchange that is cancelled but once, since a second
-cancellation would tear its clean-up and leave the socket open. Who waits has a Wait of ours.
+ours. What httpx does runs in a task of the exchange, and who waits has a Wait of ours: given
+up, it is done at once, while the task ends and the line is closed in the background.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, TypeVar
 
@@ -81,10 +82,7 @@ class _Pool:
         now = asyncio.get_running_loop().time()
         while self._idle and now - self._idle[0][0] > KEEP_ALIVE:
             self.later(self._idle.popleft()[1].close())
-        return self._idle.pop()[1] if self._idle else self.fresh()
-
-    def fresh(self) -> Line:
-        return Line(self._site)
+        return self._idle.pop()[1] if self._idle else Line(self._site)
 
     def give_back(self, line: Line) -> None:
         self._idle.append((asyncio.get_running_loop().time(), line))
@@ -144,7 +142,8 @@ class _Exchange:
     def release(self) -> None:
         if self in self._pool.exchanges and not self._released:
             self._released = True
-            self._pool.later(self._run_out())
+            self._task = asyncio.create_task(self._run_out())
+            self._task.add_done_callback(lambda _: self.drop())
 
     def abort(self) -> None:
         if not self._released:
@@ -158,15 +157,8 @@ class _Exchange:
             self._pool.later(self._end(self._task))
 
     async def _open(self, request: httpx.Request) -> Exchange:
-        line = self._line = await self._pool.take()
-        try:
-            response = await line.send(request)
-        except ConnectionFault:
-            if line.fresh or line.answered:
-                raise
-            await line.close()
-            line = self._line = self._pool.fresh()
-            response = await line.send(request)
+        self._line = await self._pool.take()
+        response = await self._line.send(request)
         self.status = response.status_code
         self.headers = dict(response.headers)
         return self
@@ -184,12 +176,10 @@ class _Exchange:
         return piece
 
     async def _run_out(self) -> None:
-        try:
+        with suppress(TimeoutError, ConnectionFault):
             async with asyncio.timeout(A_MOMENT):
                 while await self._read():
                     pass
-        except (TimeoutError, ConnectionFault, asyncio.CancelledError):
-            self.drop()
 
     async def _end(self, task: asyncio.Task[object]) -> None:
         await asyncio.wait({task})
@@ -206,7 +196,7 @@ class _Exchange:
     def _settle(self, wait: Wait[T], task: asyncio.Task[T]) -> None:
         fault = None if task.cancelled() else task.exception()
         if fault or task.cancelled():
-            self.abort()
+            self.drop()
         if wait.cancelled():
             return
         if task.cancelled():

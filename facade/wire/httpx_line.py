@@ -25,10 +25,7 @@ _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepa
 
 
 class Line(httpcore.AsyncNetworkBackend):
-    """One connection, made when a request needs it and again where it was lost.
-
-    Of the latest request: `fresh`, its socket was made for it; `answered`, a byte came back.
-    """
+    """One connection, made when a request needs it and again where it was lost."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -41,13 +38,20 @@ class Line(httpcore.AsyncNetworkBackend):
         )
         self._transport._pool._network_backend = self  # noqa: SLF001 - httpx has no argument for it
         self._body: AsyncIterator[bytes] | None = None
-        self._reached = self._ended = False
-        self.fresh = self.answered = False
+        self._reached = False  # the upstream itself, TLS included
+        self._ended = False  # by the upstream
+        self._fresh = self._sent = self._answered = False  # of the latest request
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        self.fresh = self.answered = self._ended = False
+        """The reply's head. A kept connection that ends unanswered is replaced, once."""
+        self._fresh = self._sent = self._answered = False
         with self._faults():
-            response = await self._transport.handle_async_request(request)
+            try:
+                response = await self._transport.handle_async_request(request)
+            except Exception:
+                if self._fresh or self._answered:
+                    raise
+                response = await self._transport.handle_async_request(request)
             self._body = response.aiter_raw()
             return response
 
@@ -72,7 +76,7 @@ class Line(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        self.fresh = True
+        self._fresh = True
         self._reached = False
         until = asyncio.get_running_loop().time() + self._site.connect_timeout
         inner = await self._sockets.connect_tcp(host, port, timeout, local_address, socket_options)
@@ -82,8 +86,11 @@ class Line(httpcore.AsyncNetworkBackend):
     def secured(self) -> None:
         self._reached = True
 
+    def told(self) -> None:
+        self._sent = self._sent or self._reached
+
     def heard(self, piece: bytes) -> None:
-        self.answered = self.answered or bool(piece)
+        self._answered = self._answered or bool(piece)
         self._ended = not piece
 
     @contextmanager
@@ -95,18 +102,18 @@ class Line(httpcore.AsyncNetworkBackend):
 
     def _fault(self, error: Exception) -> ConnectionFault:
         if not self._reached:
-            return not_reached(self._site, error)
+            return not_reached(self._site, error, sent=self._sent)
         if isinstance(error, httpx.LocalProtocolError):
-            return ConnectionFault(f"{self._site.name}: a header is not valid HTTP", sent=False)
-        if isinstance(error, ssl.SSLError):
+            said = "was not asked: a header is not valid HTTP"
+        elif isinstance(error, ssl.SSLError):
             said = f"broke TLS off ({error.reason})"
-        elif not self.answered:
+        elif not self._answered:
             said = "closed the connection before it answered"
         elif self._ended or not isinstance(error, httpx.RemoteProtocolError):
             said = "closed the connection in the middle of its answer"
         else:
             said = "answered with what is not valid HTTP"
-        return ConnectionFault(f"{self._site.name} {said}", sent=True)
+        return ConnectionFault(f"{self._site.name} {said}", sent=self._sent)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -123,6 +130,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._line.told()
         await self._inner.write(buffer, self._left(timeout))
 
     async def aclose(self) -> None:

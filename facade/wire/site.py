@@ -65,15 +65,15 @@ def site_of(endpoint: Endpoint) -> Site:
     )
 
 
-def not_reached(site: Site, error: Exception) -> ConnectionFault:
-    """The fault for an error from before anything of the request could be sent."""
+def not_reached(site: Site, error: Exception, *, sent: bool) -> ConnectionFault:
+    """The fault for an error on the way. `sent`: on an earlier way the request had gone out."""
     for cause in _causes(error):
         if isinstance(cause, TimeoutError):
             why = f"no connection within {site.connect_timeout:g} s"
-            return ConnectTimeout(f"cannot connect to {site.name}: {why}", sent=False)
+            return ConnectTimeout(f"cannot connect to {site.name}: {why}", sent=sent)
         if why := _reason(cause):
-            return ConnectionFault(f"cannot connect to {site.name}: {why}", sent=False)
-    return ConnectionFault(f"cannot connect to {site.name}: {error}", sent=False)
+            return ConnectionFault(f"cannot connect to {site.name}: {why}", sent=sent)
+    return ConnectionFault(f"cannot connect to {site.name}: {error}", sent=sent)
 
 
 def _reason(cause: BaseException) -> str:

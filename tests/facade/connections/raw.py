@@ -74,11 +74,11 @@ class Upstream:
 
     def __init__(self, script: Script) -> None:
         self.peers: list[Peer] = []
-        self._script = script
-        self._came = asyncio.Condition()
         self.playing: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server
         self.port = 0
+        self._script = script
+        self._came = asyncio.Event()
+        self._server: asyncio.Server
 
     async def start(self, tls: ssl.SSLContext | None) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
@@ -94,33 +94,35 @@ class Upstream:
 
     async def peer(self, number: int) -> Peer:
         """The peer of that number, once it has connected."""
-        async with self._came:
-            await self._came.wait_for(lambda: len(self.peers) >= number)
+        while len(self.peers) < number:
+            self._came.clear()
+            await self._came.wait()
         return self.peers[number - 1]
+
+    def refuse(self) -> None:
+        """Take no further connection."""
+        self._server.close()
 
     async def stop(self) -> None:
         """Raises what a script raised, other than that its client has left."""
-        self._server.close()
+        self.refuse()
         for task in self.playing:
             task.cancel()
-        outcomes = await asyncio.gather(*self.playing, return_exceptions=True)
-        for outcome in outcomes:
+        for outcome in await asyncio.gather(*self.playing, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.playing.add(task)
-        async with self._came:
-            peer = Peer(len(self.peers) + 1, reader, writer)
-            self.peers.append(peer)
-            self._came.notify_all()
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.peers.append(Peer(len(self.peers) + 1, reader, writer))
+        self.playing.add(asyncio.create_task(self._play(self.peers[-1])))
+        self._came.set()
+
+    async def _play(self, peer: Peer) -> None:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await self._script(peer)
         finally:
-            writer.close()
+            peer.writer.close()
 
 
 def saying(*pieces: bytes) -> Script:

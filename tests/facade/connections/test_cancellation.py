@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from facade.waits import result_of
+from facade.waits import Wait, result_of
 from facade.wire.upstream import Endpoint, Exchange
 from tests.facade.connections.conftest import Connect, Serve
 from tests.facade.connections.raw import CHUNKED, OK, Peer, Script, Upstream, get, saying
@@ -176,20 +177,48 @@ async def test_by_ending_the_task_that_waits_again_and_again(
     await _seen_closed(upstream)
 
 
+async def _leave_when_done(opening: Wait[Exchange]) -> None:
+    """Have a caller who is cancelled when the Wait is done, but before hearing of it."""
+
+    async def call() -> None:
+        await opening
+
+    caller = asyncio.create_task(call())
+    opening.add_done_callback(lambda _: caller.cancel())
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
 async def test_by_leaving_in_the_tick_in_which_the_head_is_there(
     serve: Serve, connect: Connect
 ) -> None:
     upstream = await serve(_beginning)
-    opening = connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
-    opening.add_done_callback(lambda _: caller.cancel())  # before the caller hears of it
-
-    async def call() -> Exchange:
-        return await opening
-
-    caller = asyncio.create_task(call())
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    await _leave_when_done(connect(Endpoint(upstream.url)).open("GET", "/", b"", {}))
     await _seen_closed(upstream)
+
+
+async def test_by_leaving_in_the_tick_of_a_fault_which_nobody_need_hear_of(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+
+    connections = connect(Endpoint((await serve(script)).url))
+    await _leave_when_done(connections.open("GET", "/", b"", {}))
+    gc.collect()
+    assert [] == caplog.messages
+
+
+async def test_nothing_is_left_to_the_garbage_collector(serve: Serve, connect: Connect) -> None:
+    upstream, exchange = await _reading(serve, connect)
+    exchange.abort()
+    await _seen_closed(upstream)
+    await asyncio.wait(upstream.playing)
+    before = asyncio.all_tasks()
+    del exchange
+    gc.collect()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= before
 
 
 async def test_closing_ends_what_is_under_way_in_every_phase(

@@ -180,6 +180,26 @@ async def test_a_fresh_connection_that_ends_unanswered_is_not_replaced(
     assert 1 == len(upstream.peers)
 
 
+async def test_an_exchange_that_is_aborted_twice_makes_room_but_once(
+    serve: Serve, connect: Connect
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.gone()
+
+    upstream = await serve(script)
+    connections = connect(Endpoint(upstream.url, connections=1))
+    exchange = await connections.open("GET", "/", b"", {})
+    exchange.abort()
+    exchange.abort()
+    await connections.open("GET", "/", b"", {})
+    queued = connections.open("GET", "/", b"", {})
+    await asyncio.sleep(0.02)
+    assert not queued.done()
+    assert 2 == len(upstream.peers)
+
+
 async def test_requests_above_the_number_of_connections_wait_and_complete(
     serve: Serve, connect: Connect
 ) -> None:
@@ -204,6 +224,34 @@ async def test_who_waits_for_a_connection_and_leaves_takes_none(
     assert b"ok" == await whole(await last)
     assert ["GET /first HTTP/1.1", "GET /last HTTP/1.1"] == [asked.line for asked in peer.asked]
     assert 1 == len(upstream.peers)
+
+
+async def test_a_kept_connection_whose_upstream_is_gone_is_refused_unsent(
+    serve: Serve, connect: Connect
+) -> None:
+    upstream = await serve(saying_once(OK))
+    connections = connect(Endpoint(upstream.url))
+    assert b"ok" == await get(connections)
+    upstream.refuse()
+    await asyncio.sleep(0.02)  # for the upstream's close to arrive
+    with pytest.raises(ConnectionFault, match="refused") as caught:
+        await connections.open("POST", "/", b"body", {})
+    assert not caught.value.sent
+
+
+async def test_a_request_that_went_out_before_the_replacement_was_refused_may_have_been_seen(
+    serve: Serve, connect: Connect
+) -> None:
+    async def closes(peer: Peer) -> None:
+        upstream.refuse()
+        peer.writer.close()
+
+    upstream = await serve(_unfaithful(closes))
+    connections = connect(Endpoint(upstream.url))
+    await _open_idle(upstream, connections, 1)
+    with pytest.raises(ConnectionFault, match="refused") as caught:
+        await connections.open("POST", "/", b"body", {})
+    assert caught.value.sent
 
 
 @pytest.mark.parametrize("end", ["fault", "abort", "cancel"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 
@@ -56,12 +59,28 @@ async def test_a_client_certificate_is_shown(
     assert [(("email", "facade@example.org"),)] == shown
 
 
-async def test_a_missing_client_certificate_is_a_fault(
-    serve: Serve, connect: Connect, authority: Authority
+def _shake_hands(listening: socket.socket, context: ssl.SSLContext) -> None:
+    """Blocking, since asyncio's server closes without the alert that says why."""
+    plain, _ = listening.accept()
+    with plain.dup() as rest:  # a reset would overtake the alert
+        with suppress(ssl.SSLError):
+            context.wrap_socket(plain, server_side=True)
+        while rest.recv(65536):
+            pass
+
+
+async def test_a_missing_client_certificate_is_a_fault_of_tls(
+    connect: Connect, authority: Authority
 ) -> None:
-    upstream = await serve(saying(OK), authority.server(asks=ssl.CERT_REQUIRED))
-    fault = await _refused(connect, Endpoint(upstream.secure_url, ca_file=authority.file))
-    assert f"127.0.0.1:{upstream.port}" in str(fault)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        asks = authority.server(asks=ssl.CERT_REQUIRED)
+        shaking = asyncio.create_task(asyncio.to_thread(_shake_hands, listening, asks))
+        fault = await _refused(
+            connect, Endpoint(f"https://127.0.0.1:{port}", ca_file=authority.file)
+        )
+        await shaking
+    assert f"127.0.0.1:{port} broke TLS off (TLSV13_ALERT_CERTIFICATE_REQUIRED)" == str(fault)
 
 
 _NOT_TLS = {
@@ -91,3 +110,16 @@ async def test_a_body_cut_within_tls_is_a_fault(
     connections = connect(Endpoint(upstream.secure_url, ca_file=authority.file))
     with pytest.raises(ConnectionFault, match="in the middle of its answer"):
         await get(connections)
+
+
+async def test_the_connect_timeout_ends_with_the_handshake(
+    serve: Serve, connect: Connect, authority: Authority
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(1.1)
+        await peer.send(OK)
+
+    upstream = await serve(script, authority.server())
+    endpoint = Endpoint(upstream.secure_url, ca_file=authority.file, connect_timeout=1.0)
+    assert b"ok" == await get(connect(endpoint))
