@@ -14,8 +14,10 @@ from typing import Final
 
 import xllamacpp  # type: ignore[import-untyped] # it has no stubs
 
-WINDOW: Final = 4096  # tokens of one call, prompt and answer
-_LONGEST: Final = 1024  # tokens of one answer: a model this small may repeat itself for ever
+_WINDOW: Final = 4096  # tokens of one call, prompt and answer
+_LONGEST: Final = (
+    1024  # tokens, where none are named: a model this small may repeat itself for ever
+)
 _SLOTS: Final = 2  # calls at a time; further ones wait inside the engine
 _BATCH: Final = 128  # tokens of a prompt between two looks at who has left
 # One core stays free: where threads share cores, decoding falls to a seventh of its speed.
@@ -24,7 +26,7 @@ _THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
 
 
 def main() -> None:
-    """Serve as the first line of stdin says (see `order` in engine.py) until stdin ends."""
+    """Serve as the first line of stdin says (see `Engine._order`) until stdin ends."""
     order = json.loads(sys.stdin.readline())
     params = xllamacpp.CommonParams()
     params.model.path = order["model"]
@@ -33,7 +35,7 @@ def main() -> None:
     params.port = order["port"]
     params.api_keys = [order["key"]]
     params.verbosity = order["verbosity"]
-    params.n_ctx = WINDOW * _SLOTS
+    params.n_ctx = _WINDOW * _SLOTS
     params.n_parallel = _SLOTS
     params.n_predict = _LONGEST
     params.n_batch = _BATCH
