@@ -20,7 +20,7 @@ WAYS_ON: Final = f"""\
 there is nothing to serve: nothing is configured, no Ollama answers at {USUAL_OLLAMA}
 and the embedded model is not installed. Three ways on:
   1. start Ollama (`ollama serve`), then this command again;
-  2. install the small embedded model: `facade models pull`;
+  2. install the small embedded model: `pip install xllamacpp`, `facade models pull`;
   3. set OPENAI_API_KEY (and OPENAI_BASE_URL for a vendor with the same API), or write
      facade.toml and start `facade serve --config facade.toml`:
 

@@ -2,7 +2,7 @@
 
 A test names its parts by markers (`@pytest.mark.node`); `tests/conftest.py` skips it where one is
 lacking, and `tests/ready.py` says at the end what was skipped. In CI most may not be lacking.
-Standard library only: the summary must work wherever Python does.
+Standard library only, and nothing of the project that needs more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+from facade.embedded.model import model_file
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLIENTS: Final = ROOT / "tests" / "clients"
@@ -45,19 +47,13 @@ def ollama_url() -> str:
     host = os.environ.get("OLLAMA_HOST", "").strip() or "127.0.0.1"
     url = urlsplit(host if "://" in host else f"http://{host}")
     name = "127.0.0.1" if url.hostname in {None, "0.0.0.0"} else url.hostname
-    port = url.port or {"http": 11434, "https": 443}[url.scheme]
+    port = url.port or ({"http": 80, "https": 443}[url.scheme] if "://" in host else 11434)
     return f"{url.scheme}://{name}:{port}{url.path.rstrip('/')}"
 
 
 def corpus() -> Path:
     """The folder of recorded traffic."""
     return Path(os.environ.get("FACADE_CORPUS") or ROOT.parent / "shared" / "corpus")
-
-
-def model_file() -> Path | None:
-    """The embedded model, where `facade models pull` puts it."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return next(Path(cache, "facade").rglob("*.gguf"), None)
 
 
 def no_node() -> str:
@@ -91,7 +87,7 @@ def _no_ollama() -> str:
 def _no_engine() -> str:
     if importlib.util.find_spec("xllamacpp") is None:
         return "xllamacpp is not installed"
-    return "" if model_file() else "no model; `facade models pull` fetches it"
+    return "" if model_file().is_file() else "no model; `facade models pull` fetches it"
 
 
 def _no_corpus() -> str:
