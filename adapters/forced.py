@@ -10,70 +10,67 @@ The keys sort with the name first, because some servers sort a schema's properti
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from adapters.errors import broken
-from adapters.json_schema import Schema, inlined
-from adapters.wire import Function
+from adapters.errors import UpstreamError, broken
+from adapters.json_schema import Schema
 
-_CALL: Final = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"parameters"\s*:\s*')
-_ANSWER: Final = re.compile(r'\s*\{\s*"answer"\s*:\s*')
+_CALL: Final = re.compile(
+    r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"parameters"\s*:\s*(?=\S)'
+)
+_ANSWER: Final = re.compile(r'\s*\{\s*"answer"\s*:\s*(?=\S)')
+_AFTER_A_NUMBER: Final = frozenset(",}] \t\r\n")  # the others end by themselves
+_LONGEST_HEAD: Final = 4096  # characters in which the name must have come
+
+
+class Declaration(Struct, frozen=True):
+    """A function with its parameters as a self-contained object schema."""
+
+    name: str
+    description: str
+    parameters: Schema
 
 
 class Forced(Struct, frozen=True):
     """What is asked: one of `functions`, or (`answer` set) an answer of that schema."""
 
-    functions: Sequence[Function]
+    functions: Sequence[Declaration]
     answer: object | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(function.name for function in self.functions)
 
     def schema(self) -> Schema:
         """The constraint."""
-        options: list[object] = [_call_schema(function) for function in self.functions]
+        options = [
+            _object(
+                name={"type": "string", "enum": [function.name]}, parameters=function.parameters
+            )
+            for function in self.functions
+        ]
         if self.answer is not None:
-            options.append(_object({"answer": self.answer}))
-        return {"anyOf": options} if len(options) > 1 else _mapping(options[0])
+            options.append(_object(answer=self.answer))
+        return {"anyOf": options} if len(options) > 1 else options[0]
 
     def instructions(self) -> str:
         """The system text that tells the model of the tools."""
-        tools = [
-            {
-                "name": function.name,
-                "description": function.description or "",
-                "parameters": parameters(function),
-            }
-            for function in self.functions
-        ]
+        told = "\n".join(msgspec.json.encode(function).decode() for function in self.functions)
         text = (
-            "You have these functions:\n"
-            + "\n".join(msgspec.json.encode(tool).decode() for tool in tools)
-            + '\nCall one of them by answering {"name": its name, "parameters": its arguments}.'
+            f"You have these functions:\n{told}\n"
+            'Call one of them by answering {"name": its name, "parameters": its arguments}.'
         )
         if self.answer is not None:
             text += ' To answer without calling one, answer {"answer": your answer}.'
         return text
 
 
-def parameters(function: Function) -> Schema:
-    """A function's parameters as a self-contained object schema."""
-    schema = inlined(msgspec.json.decode(function.parameters), f"tools.{function.name}.parameters")
-    return Schema(type="object") | schema if isinstance(schema, dict) else _object({})
-
-
-def _call_schema(function: Function) -> Schema:
-    name = {"type": "string", "enum": [function.name]}
-    return _object({"name": name, "parameters": parameters(function)})
-
-
-def _object(properties: Schema) -> Schema:
+def _object(**properties: object) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _mapping(value: object) -> Schema:
-    return value if isinstance(value, dict) else {}
 
 
 class Piece(Struct, frozen=True):
@@ -85,40 +82,57 @@ class Piece(Struct, frozen=True):
 
 
 class ForcedAnswer:
-    """Constrained text in, pieces of a call or of an answer out."""
+    """Constrained text in, pieces of a call or of an answer out; `names` may be called.
 
-    def __init__(self) -> None:
+    Raises UpstreamError where the model did not hold the constraint.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
         self._held = ""
         self._value: _JsonValue | None = None
-        self.is_call = False
+        self._is_call = False
 
     def feed(self, text: str) -> Piece:
         if self._value is not None:
             return self._piece(self._value.feed(text))
         self._held += text
-        match = _CALL.match(self._held)
+        match = _CALL.match(self._held) or _ANSWER.match(self._held)
         if match is None:
-            match = _ANSWER.match(self._held)
-            if match is None:
-                return Piece()
+            if len(self._held) > _LONGEST_HEAD:
+                raise _not_held()
+            return Piece()
         self._value = _JsonValue()
         text = self._value.feed(self._held[match.end() :])
         if match.re is _ANSWER:
             return self._piece(text)
-        self.is_call = True
-        return Piece(name=msgspec.json.decode(match.group(1), type=str), arguments=text)
+        self._is_call = True
+        return Piece(name=self._name(match[1]), arguments=text)
 
-    def close(self, whole: bool) -> None:
-        """The text is over. `whole`: the model was not cut, so what is missing is its fault."""
-        if whole and (self._value is None or not self._value.whole):
-            raise broken("the model did not call a tool although it had to")
+    def close(self) -> None:
+        """The text is over, and nobody cut it: what is missing is the model's fault."""
+        if self._value is None or not self._value.whole:
+            raise _not_held()
+
+    def _name(self, json: str) -> str:
+        try:
+            name = msgspec.json.decode(json, type=str)
+        except msgspec.DecodeError:
+            raise _not_held() from None
+        if name not in self._names:
+            raise _not_held()
+        return name
 
     def _piece(self, text: str) -> Piece:
-        return Piece(arguments=text) if self.is_call else Piece(content=text)
+        return Piece(arguments=text) if self._is_call else Piece(content=text)
+
+
+def _not_held() -> UpstreamError:
+    return broken("the model did not call a tool although it had to")
 
 
 class _JsonValue:
-    """Cuts one JSON value out of a text that goes on after it."""
+    """Cuts one JSON value out of a text that begins with it and goes on after it."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -129,20 +143,22 @@ class _JsonValue:
     def feed(self, text: str) -> str:
         """The part of `text` that still belongs to the value."""
         for position, character in enumerate(text):
-            if self.whole or self._ends_before(character):
+            if self.whole:
+                return text[:position]
+            if not self._in_string and self._depth == 0 and character in _AFTER_A_NUMBER:
                 self.whole = True
                 return text[:position]
+            self._step(character)
         return text
 
-    def _ends_before(self, character: str) -> bool:
+    def _step(self, character: str) -> None:
+        """What ends a string, an object or an array belongs to it."""
         if self._in_string:
             self._in_string = self._escaped or character != '"'
             self._escaped = character == "\\" and not self._escaped
-        elif character == '"':
-            self._in_string = True
-        elif character in "{[":
-            self._depth += 1
-        elif character in "}]":
-            self._depth -= 1
-            return self._depth < 0  # the brace that closes the wrapper
-        return False
+            closes = not self._in_string
+        else:
+            self._in_string = character == '"'
+            self._depth += (character in "{[") - (character in "}]")
+            closes = character in "}]"
+        self.whole = closes and self._depth == 0

@@ -22,32 +22,42 @@ _REPLACEMENT_UTF8: Final = _REPLACEMENT.encode()
 def aligned(tokens: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob, ...]:
     """The tokens that make up `text`, with their true bytes, which together are its UTF-8.
 
-    Tokens that do not spell the text are returned as they came: better than none.
+    A stop sequence may have cut the last one. Tokens that do not spell the text are returned
+    as they came: better than none.
     """
-    rest = text.encode()
+    whole = text.encode()
+    end = len(whole)
     found: list[TokenLogprob] = []
     for token in reversed(tokens):
-        if not rest:
+        if not end:
             break
-        taken = _tail(token.token, rest)
-        if taken is None:
+        last = end == len(whole)
+        start = _longest_tail(token.token, whole) if last else _tail(token.token, whole, end)
+        if start is None:
             return tuple(tokens)
-        found.append(msgspec.structs.replace(token, bytes=list(rest[len(rest) - taken :])))
-        rest = rest[: len(rest) - taken]
-    return tuple(tokens) if rest else tuple(reversed(found))
+        found.append(msgspec.structs.replace(token, bytes=list(whole[start:end])))
+        end = start
+    return tuple(tokens) if end else tuple(reversed(found))
 
 
-def _tail(token: str, rest: bytes) -> int | None:
-    """How many bytes at the end of `rest` the token spells; None if it does not."""
-    taken = 0
+def _longest_tail(token: str, whole: bytes) -> int | None:
+    """Where the token begins that the text ends with, though its own end may be missing."""
+    for length in range(len(token), 0, -1):
+        start = _tail(token[:length], whole, len(whole))
+        if start is not None:
+            return start
+    return None if token else len(whole)
+
+
+def _tail(token: str, whole: bytes, end: int) -> int | None:
+    """Where the token begins that ends at `end`; None if it does not spell what stands there."""
     for character in reversed(token):
-        left = rest[: len(rest) - taken]
-        if not left:  # white space the server trimmed off the text
+        if not end:  # what stands before was markup
             break
-        if character == _REPLACEMENT and not left.endswith(_REPLACEMENT_UTF8):
-            taken += 1
-        elif left.endswith(character.encode()):
-            taken += len(character.encode())
+        if character == _REPLACEMENT and not whole.endswith(_REPLACEMENT_UTF8, 0, end):
+            end -= 1
+        elif whole.endswith(character.encode(), 0, end):
+            end -= len(character.encode())
         else:
             return None
-    return taken
+    return end

@@ -7,7 +7,6 @@ Source: https://www.rfc-editor.org/rfc/rfc2397
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Final
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 from adapters.errors import InvalidRequest
 
 _DATA_URL: Final = re.compile(r"data:([^,]*),(.*)", re.IGNORECASE | re.DOTALL)
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _URL_SAFE: Final = str.maketrans("-_", "+/", " \t\r\n\f\v")
 
 
@@ -30,35 +30,37 @@ class Media(Struct, frozen=True):
         return base64.b64decode(self.base64).decode("utf-8", "replace")
 
 
-def read(url: str, param: str) -> Media:
+def read(url: str, param: str, what: str = "image") -> Media:
     """A data URL or bare base64 (standard or URL-safe, white space and padding free).
 
-    Raises InvalidRequest, naming `param`, for anything else.
+    Raises InvalidRequest, naming `param` and `what` it should have been, for anything else.
     """
-    match = _DATA_URL.fullmatch(url.strip())
+    url = url.strip()
+    match = _DATA_URL.fullmatch(url)
     if match is None:
-        if re.match(r"[a-z][a-z0-9+.-]*:", url, re.IGNORECASE):
-            scheme = url.split(":", 1)[0].lower()
+        scheme = _SCHEME.match(url)
+        if scheme:
             raise InvalidRequest(
-                f"a '{scheme}:' address is not fetched: send the content as a data: URL",
+                f"a '{scheme[1].lower()}:' address is not fetched: "
+                "send the content as a data: URL in base64",
                 param,
-                "image_url_unsupported",
+                f"{what}_url_unsupported",
             )
-        return Media("", _clean(url, param))
+        return Media("", _clean(url, param, what))
     head, body = match.groups()
     kind, *parameters = (piece.strip().lower() for piece in head.split(";"))
     if "base64" not in parameters:
-        raise InvalidRequest("the data: URL is not base64", param, "invalid_image")
-    return Media(kind, _clean(body, param))
+        raise InvalidRequest("the data: URL is not base64", param, f"invalid_{what}")
+    return Media(kind, _clean(body, param, what))
 
 
-def _clean(text: str, param: str) -> str:
+def _clean(text: str, param: str, what: str) -> str:
     cleaned = text.translate(_URL_SAFE).rstrip("=")
     cleaned += "=" * (-len(cleaned) % 4)
     try:
         content = base64.b64decode(cleaned, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:  # binascii.Error is one
         content = b""
     if not content:
-        raise InvalidRequest("the content is not valid base64", param, "invalid_image")
+        raise InvalidRequest(f"the {what} is not valid base64", param, f"invalid_{what}")
     return cleaned

@@ -8,7 +8,8 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -17,23 +18,40 @@ import msgspec
 from adapters import ollama_errors, ollama_replies
 from adapters.dialect import Encoded, Facts, Model, Target, UpstreamRequest
 from adapters.errors import InvalidRequest, Kind, UpstreamError
-from adapters.forced import Forced
 from adapters.ollama_answers import Expected, OllamaStream
-from adapters.ollama_messages import NativeMessage, native_messages, native_tools
-from adapters.ollama_options import Extras, native_options, think
-from adapters.tool_choice import chosen
+from adapters.ollama_messages import NativeMessage, native_messages
+from adapters.ollama_options import (
+    Extras,
+    extras,
+    merged,
+    sampling,
+    set_only,
+    think,
+    without_level,
+)
+from adapters.ollama_tools import Bound, bound
 from adapters.wire import (
     NULL,
     ChatCall,
     ChatRequest,
     CompletionCall,
+    CompletionRequest,
     EmbeddingCall,
-    Tool,
+    Input,
 )
 
-_HEARTBEAT_SINCE: Final = (0, 12, 11)  # logprobs, one line a token while a call is buffered
-_SHIFT_SINCE: Final = (0, 12, 11)
-_extras = msgspec.json.Decoder(Extras)
+_LOGPROBS_AND_SHIFT: Final = (0, 12, 11)  # the version that knows them
+
+
+@contextmanager
+def _unreadable_is_invalid() -> Iterator[None]:
+    """What the caller left unread so far (schemas, `options`) may hold anything."""
+    try:
+        yield
+    except RecursionError:
+        raise InvalidRequest("the request is nested too deeply", None, "invalid_value") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("the request is not UTF-8 text", None, "invalid_json") from None
 
 
 class Ollama:
@@ -41,46 +59,48 @@ class Ollama:
 
     # -- chat ------------------------------------------------------------------------------
 
+    @_unreadable_is_invalid()
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
-        request, extras = call.request, _extras.decode(call.body)
-        _refuse_unsupported(request)
-        tools, forced, constraint = _constraints(request)
-        options = native_options(request, _limit(request), extras, target)
+        request, native = call.request, extras(call.body)
+        _refuse_unsupported(request, target)
+        binding = bound(request)
+        limit = request.max_completion_tokens or request.max_tokens
+        options = merged(sampling(request, limit), native, target)
         messages = native_messages(request.messages, target.facts)
-        if forced:
-            messages = _instructed(messages, forced.instructions())
-            constraint = forced.schema()
-        heartbeat = bool(tools) and _knows(target, _HEARTBEAT_SINCE)
-        body = _base(target, extras) | _set(
+        if binding.forced:
+            messages = _instructed(messages, binding.forced.instructions())
+        heartbeat = _heartbeat(binding, target)
+        asks_logprobs = request.logprobs or (binding.tools and heartbeat)
+        body = _base(target, native) | set_only(
             messages=messages,
-            tools=native_tools(tools) or None,
-            format=constraint,
-            think=think(request, extras, target, quiet=forced is not None),
-            logprobs=bool(request.logprobs) or heartbeat or None,
+            tools=binding.tools,
+            format=binding.format,
+            think=think(request, native, target, quiet=binding.forced is not None),
+            logprobs=True if asks_logprobs else None,
             top_logprobs=request.top_logprobs,
         )
         expected = Expected(
             logprobs=bool(request.logprobs),
-            one_call=request.parallel_tool_calls is False,
-            forced=forced is not None,
-            formatted=constraint is not None,
+            one_call=binding.one_call,
+            forced=binding.forced.names if binding.forced else None,
+            formatted=binding.format is not None,
         )
         return [
-            _encoded(
-                "/api/chat",
-                body | {"options": _reseeded(options.values, choice)},
-                msgspec.structs.replace(expected, choice=choice),
-                _heartbeat(tools, forced, heartbeat),
-                options.warnings,
+            Encoded(
+                _post("/api/chat", body, _reseeded(options.values, choice)),
+                stream=partial(OllamaStream, msgspec.structs.replace(expected, choice=choice)),
+                heartbeat=heartbeat,
+                warnings=_ignored(request) + options.warnings,
             )
             for choice in range(request.n or 1)
         ]
 
     # -- completions -----------------------------------------------------------------------
 
+    @_unreadable_is_invalid()
     def encode_completion(self, call: CompletionCall, target: Target) -> Sequence[Encoded]:
-        request, extras = call.request, _extras.decode(call.body)
-        prompts = _prompts(call)
+        request, native = call.request, extras(call.body)
+        prompts = _texts(request.prompt, "prompt")
         if request.echo and request.logprobs is not None:
             raise InvalidRequest(
                 "the prompt's own log probabilities are not known here: "
@@ -90,27 +110,26 @@ class Ollama:
             )
         if request.max_tokens == 0:
             raise InvalidRequest("max_tokens must be at least 1", "max_tokens", "invalid_value")
-        _no_bias(request.logit_bias)
-        options = native_options(request, request.max_tokens, extras, target)
-        body = _base(target, extras) | _set(
+        _refuse_unknown(request, target)
+        options = merged(sampling(request, request.max_tokens), native, target)
+        body = _base(target, native) | set_only(
             suffix=request.suffix,
-            raw=extras.raw,
-            think=extras.think,
-            logprobs=request.logprobs is not None or None,
+            raw=native.raw,
+            think=native.think,
+            logprobs=True if request.logprobs is not None else None,
             top_logprobs=request.logprobs or None,
         )
+        expected = Expected(logprobs=request.logprobs is not None, param="prompt")
         n = request.n or 1
         return [
-            _encoded(
-                "/api/generate",
-                body | {"prompt": prompt, "options": _reseeded(options.values, choice)},
-                Expected(
-                    choice=position * n + choice,
-                    logprobs=request.logprobs is not None,
-                    param="prompt",
+            Encoded(
+                _post(
+                    "/api/generate", body | {"prompt": prompt}, _reseeded(options.values, choice)
                 ),
-                False,
-                options.warnings,
+                stream=partial(
+                    OllamaStream, msgspec.structs.replace(expected, choice=position * n + choice)
+                ),
+                warnings=options.warnings,
             )
             for position, prompt in enumerate(prompts)
             for choice in range(n)
@@ -118,21 +137,23 @@ class Ollama:
 
     # -- embeddings ------------------------------------------------------------------------
 
+    @_unreadable_is_invalid()
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded:
-        request, extras = call.request, _extras.decode(call.body)
-        texts = [request.input] if isinstance(request.input, str) else request.input
-        body = _set(
+        request, native = call.request, extras(call.body)
+        texts = _texts(request.input, "input")
+        options = merged({}, native, target)
+        body = set_only(
             model=target.model,
             input=texts,
-            truncate=False if extras.truncate is None else extras.truncate,
+            truncate=bool(native.truncate),
             dimensions=request.dimensions,
-            keep_alive=_keep_alive(target, extras),
-            options=dict(target.options) or None,
+            keep_alive=_keep_alive(target, native),
         )
         return Encoded(
-            UpstreamRequest("POST", "/api/embed", msgspec.json.encode(body)),
+            _post("/api/embed", body, options.values),
             whole=partial(ollama_replies.embeddings, call, len(texts)),
             heartbeat=None,  # silent until all vectors are there
+            warnings=options.warnings,
         )
 
     # -- metadata --------------------------------------------------------------------------
@@ -167,73 +188,53 @@ class Ollama:
         return ollama_errors.decode(status, headers, body)
 
     def amend(self, request: UpstreamRequest, error: UpstreamError) -> UpstreamRequest | None:
-        """Before 0.24 a thinking level was refused by models that only know on and off."""
+        """Older servers refuse thinking levels, or some of them, but know on and off."""
         if error.kind is not Kind.REJECTED or "think value" not in error.message:
             return None
-        body = msgspec.json.decode(request.body)
-        if not isinstance(body.get("think"), str):
-            return None
-        return msgspec.structs.replace(request, body=msgspec.json.encode(body | {"think": True}))
+        body = without_level(request.body)
+        return msgspec.structs.replace(request, body=body) if body else None
 
 
 # -- requests ------------------------------------------------------------------------------
 
 
-def _limit(request: ChatRequest) -> int | None:
-    """The most tokens the answer may have; the newer name wins."""
-    return request.max_completion_tokens or request.max_tokens
+def _post(path: str, body: Mapping[str, object], options: Mapping[str, object]) -> UpstreamRequest:
+    fields = dict(body) | ({"options": options} if options else {})
+    return UpstreamRequest("POST", path, msgspec.json.encode(fields))
 
 
-def _encoded(
-    path: str,
-    body: Mapping[str, object],
-    expected: Expected,
-    heartbeat: bool | None,
-    warnings: tuple[str, ...],
-) -> Encoded:
-    return Encoded(
-        UpstreamRequest("POST", path, msgspec.json.encode(body)),
-        stream=partial(OllamaStream, expected),
-        heartbeat=heartbeat,
-        warnings=warnings,
-    )
-
-
-def _base(target: Target, extras: Extras) -> dict[str, object]:
-    return _set(
+def _base(target: Target, native: Extras) -> dict[str, object]:
+    return set_only(
         model=target.model,
         stream=True,
-        truncate=False if extras.truncate is None else extras.truncate,
-        shift=False if _knows(target, _SHIFT_SINCE) else None,
-        keep_alive=_keep_alive(target, extras),
+        truncate=bool(native.truncate),
+        shift=False if _knows(target, _LOGPROBS_AND_SHIFT) else None,
+        keep_alive=_keep_alive(target, native),
     )
-
-
-def _set(**fields: object) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _knows(target: Target, since: tuple[int, ...]) -> bool:
     return target.version is None or target.version >= since
 
 
-def _keep_alive(target: Target, extras: Extras) -> object:
-    return target.keep_alive if extras.keep_alive is None else extras.keep_alive
+def _keep_alive(target: Target, native: Extras) -> object:
+    return target.keep_alive if native.keep_alive is None else native.keep_alive
 
 
-def _reseeded(options: Mapping[str, object], choice: int) -> dict[str, object]:
+def _reseeded(options: Mapping[str, object], choice: int) -> Mapping[str, object]:
     """The same seed for every choice would give the same choice n times."""
     seed = options.get("seed")
     if choice and isinstance(seed, int):
         return {**options, "seed": (seed + choice) & 0x7FFFFFFF}
-    return dict(options)
+    return options
 
 
-def _heartbeat(tools: Sequence[Tool], forced: Forced | None, asked: bool) -> bool | None:
-    if forced:
+def _heartbeat(binding: Bound, target: Target) -> bool | None:
+    """While a call is generated nothing is on the wire, but for the tokens, where asked."""
+    if binding.forced:
         return True  # every token is a line, held here until the name is known
-    if tools:
-        return True if asked else None
+    if binding.tools:
+        return True if _knows(target, _LOGPROBS_AND_SHIFT) else None
     return False
 
 
@@ -245,28 +246,36 @@ def _instructed(messages: list[NativeMessage], text: str) -> list[NativeMessage]
     return [first, *messages[1:]]
 
 
-def _prompts(call: CompletionCall) -> list[str]:
-    prompt = call.request.prompt
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not prompts:
-        raise InvalidRequest("a prompt is needed", "prompt", "missing_required_parameter")
-    texts = [text for text in prompts if isinstance(text, str)]
-    if len(texts) != len(prompts):
+def _texts(given: Input | None, param: str) -> list[str]:
+    items = [given] if isinstance(given, str) else given
+    if not items:
+        raise InvalidRequest(f"'{param}' is missing", param, "missing_required_parameter")
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) != len(items):
         raise InvalidRequest(
-            "prompts of token ids cannot be decoded here: send text", "prompt", "unsupported_value"
+            "token ids cannot be decoded here: send text", param, "unsupported_value"
         )
+    if "" in texts:  # which would load the model, and answer nothing
+        raise InvalidRequest(f"'{param}' is empty", param, "invalid_value")
     return texts
 
 
-def _no_bias(bias: Mapping[str, float] | None) -> None:
-    if bias:
+def _refuse_unknown(request: ChatRequest | CompletionRequest, target: Target) -> None:
+    if request.logit_bias:
         raise InvalidRequest(
             "this model's upstream has no logit_bias", "logit_bias", "unsupported_parameter"
         )
+    asked = request.logprobs not in (None, False)
+    if asked and not _knows(target, _LOGPROBS_AND_SHIFT):
+        raise InvalidRequest(
+            "this model's upstream is too old to have log probabilities",
+            "logprobs",
+            "unsupported_parameter",
+        )
 
 
-def _refuse_unsupported(request: ChatRequest) -> None:
-    _no_bias(request.logit_bias)
+def _refuse_unsupported(request: ChatRequest, target: Target) -> None:
+    _refuse_unknown(request, target)
     if request.audio != NULL or "audio" in (request.modalities or ()):
         raise InvalidRequest(
             "this model's upstream speaks no audio", "modalities", "unsupported_value"
@@ -279,37 +288,11 @@ def _refuse_unsupported(request: ChatRequest) -> None:
         )
 
 
-def _constraints(request: ChatRequest) -> tuple[list[Tool], Forced | None, object | None]:
-    """The tools to send, the call to force, the format to ask: never two of them together."""
-    tools, required = chosen(request)
-    constraint = _format(request)
-    functions = [tool.function for tool in tools if tool.function]
-    if required:
-        return [], Forced(functions), None
-    if tools and constraint is not None:
-        answer = {"type": "object"} if constraint == "json" else constraint
-        return [], Forced(functions, answer), None
-    return tools, None, constraint
-
-
-def _format(request: ChatRequest) -> object | None:
-    """`format`: the schema as the caller wrote it (the order of keys matters), or "json"."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return "json"
-    if wanted.type != "json_schema":
-        raise InvalidRequest(
-            f"'{wanted.type}' is not a response format",
-            "response_format.type",
-            "invalid_value",
-        )
-    schema = wanted.json_schema
-    if schema is None or schema.name is None or not bytes(schema.schema).startswith(b"{"):
-        raise InvalidRequest(
-            "a json_schema response format needs a name and a schema",
-            "response_format.json_schema",
-            "missing_required_parameter",
-        )
-    return schema.schema
+def _ignored(request: ChatRequest) -> tuple[str, ...]:
+    """What changes nothing here, though the caller may have counted on it."""
+    warnings = []
+    if request.store:
+        warnings.append("store is ignored: nothing is kept")
+    if request.service_tier not in (None, "auto", "default"):
+        warnings.append("service_tier is ignored: there is one")
+    return tuple(warnings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -17,30 +17,30 @@ from msgspec import Raw, Struct
 
 from adapters import ollama_errors
 from adapters.dialect import Reply
-from adapters.errors import Incomplete, broken
+from adapters.errors import Incomplete, UpstreamError, broken
 from adapters.forced import ForcedAnswer, Piece
 from adapters.framing import LineFramer
 from adapters.logprobs import aligned
-from adapters.wire import Chunk, TokenChance, TokenLogprob, ToolDelta, Usage
+from adapters.wire import NULL, Chunk, TokenChance, TokenLogprob, ToolDelta, Usage
 
-FINISH_REASONS: Final = {"length": "length"}  # every other reason ("stop", "load", none) is "stop"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION: Final = re.compile(r"\.\d+")
 _DISCARDED_TOKENS: Final = 1024  # read this far past a call that is not wanted, for the counts
 
 
 class _Function(Struct, frozen=True):
     name: str
-    arguments: Raw = Raw(b"{}")
+    arguments: Raw = NULL
 
 
 class _Call(Struct, frozen=True):
     function: _Function
-    id: str = ""
+    id: str | None = None
 
 
 class _Message(Struct, frozen=True):
-    content: str = ""
-    thinking: str = ""
+    content: str | None = None
+    thinking: str | None = None
     tool_calls: list[_Call] | None = None
 
 
@@ -58,21 +58,23 @@ class _Token(Struct, frozen=True):
 
 
 class _Line(Struct, frozen=True):
-    message: _Message = _Message()
-    response: str = ""
-    thinking: str = ""
+    """A line of /api/chat (`message`) or /api/generate (`response`, `thinking`)."""
+
+    message: _Message | None = None
+    response: str | None = None
+    thinking: str | None = None
     done: bool | None = None
     done_reason: str | None = None
-    created_at: str = ""
+    created_at: str | None = None
     logprobs: list[_Token] | None = None
     prompt_eval_count: int | None = None
     prompt_eval_cached_count: int | None = None
     eval_count: int | None = None
-    error: Raw = Raw(b"")
+    error: Raw = NULL
 
 
-_NOTHING: Final = (Raw(b""), Raw(b"null"))
 _line = msgspec.json.Decoder(_Line)
+_arguments = msgspec.json.Decoder(str)
 
 
 class Expected(Struct, frozen=True):
@@ -80,8 +82,8 @@ class Expected(Struct, frozen=True):
 
     choice: int = 0
     logprobs: bool = False
-    one_call: bool = False  # parallel_tool_calls false
-    forced: bool = False
+    one_call: bool = False  # no parallel calls: those after the first are discarded
+    forced: frozenset[str] | None = None  # the functions a constrained answer may name
     formatted: bool = False
     param: str = "messages"  # the field that holds the input, for errors
 
@@ -94,87 +96,92 @@ class OllamaStream:
         self.reply = reply
         self._expected = expected
         self._framer = LineFramer()
-        self._forced = ForcedAnswer() if expected.forced else None
+        self._forced = None if expected.forced is None else ForcedAnswer(expected.forced)
         self._begun = False
         self._calls = 0
         self._ids: set[str] = set()
-        self._waiting: list[TokenLogprob] = []
-        self._thoughts = 0  # lines of thinking: a line is a token
-        self._spoken = 0  # lines of anything else
+        self._waiting: list[_Token] = []  # whose text has not come, and may never
+        self._thoughts = 0  # tokens of thinking
+        self._spoken = 0  # tokens of content
         self._discarded = 0  # tokens since the one call that was wanted
+        self._failure: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
+        if self._failure:
+            raise self._failure
         return self._read(self._framer.feed(data))
 
     def close(self) -> list[Chunk]:
         chunks = self._read(self._framer.close(), last=True)
+        if self._failure:
+            raise self._failure
         if not self.done:
             raise Incomplete
         return chunks
 
     def _read(self, lines: list[bytes], last: bool = False) -> list[Chunk]:
+        """An error is kept for the next call where there are chunks before it."""
         chunks: list[Chunk] = []
-        for json in lines:
-            if self.done:
-                break
-            self._take(self._decode(json, last), chunks)
+        try:
+            for json in lines:
+                if self.done:
+                    break
+                self._take(json, chunks)
+        except ollama_errors.UNREADABLE:
+            cut = last and lines[0].startswith(b"{")  # by the end of the body
+            self._failure = Incomplete() if cut else broken("Ollama sent a line that is no answer")
+        except UpstreamError as error:
+            self._failure = error
+        if self._failure:
+            self.done = True
+            if not chunks:
+                raise self._failure
         return chunks
 
-    def _decode(self, json: bytes, last: bool) -> _Line:
-        try:
-            line = _line.decode(json)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            if last:  # the end of the body cut it
-                raise Incomplete from None
-            raise broken("Ollama sent a line that is not JSON of its API") from None
-        if line.error not in _NOTHING:
+    def _take(self, json: bytes, chunks: list[Chunk]) -> None:
+        line = _line.decode(json)
+        if line.error != NULL:
             raise ollama_errors.decode(500, _NO_HEADERS, json, self._expected.param)
         if line.done is None:
             raise broken("Ollama sent an object that is no part of an answer")
-        return line
-
-    def _take(self, line: _Line, chunks: list[Chunk]) -> None:
-        choice = self._expected.choice
         if not self._begun:
-            self._begun = True
-            self._date(line.created_at)
-            chunks.append(Chunk(choice=choice, role=True))
-        message = line.message
-        content, thinking = message.content or line.response, message.thinking or line.thinking
-        tokens = [_token(token) for token in line.logprobs or ()]
-        self._count(content, thinking, len(tokens))
+            self._begin(line, chunks)
+        message = line.message or _SILENT
+        thinking = message.thinking or line.thinking
+        content = message.content or line.response
+        if self._expected.one_call and self._calls:
+            self._discarded += _tokens(line)
         if thinking:
-            self._waiting.clear()
-            chunks.append(Chunk(choice=choice, reasoning=thinking))
-        self._waiting += tokens
+            self._think(thinking, line, chunks)
+        if self._expected.logprobs and (content or not thinking):
+            self._waiting += line.logprobs or ()
         if content:
-            self._say(content, chunks)
+            self._say(content, line, chunks)
         for call in message.tool_calls or ():
-            self._waiting.clear()
             self._call(call, chunks)
-        if line.done:
+        if line.done or self._discarded > _DISCARDED_TOKENS:
             self._finish(line, chunks)
-        elif self._discarded > _DISCARDED_TOKENS:
-            self._end("tool_calls", chunks)
 
-    def _date(self, created_at: str) -> None:
+    def _begin(self, line: _Line, chunks: list[Chunk]) -> None:
         """The answer begins when the server says so."""
-        began = unix_time(created_at)
+        self._begun = True
+        began = unix_time(line.created_at or "")
         if began is not None:
             self.reply = msgspec.structs.replace(self.reply, created=began)
+        chunks.append(Chunk(choice=self._expected.choice, role=True))
 
-    def _count(self, content: str, thinking: str, tokens: int) -> None:
-        self._thoughts += bool(thinking)
-        self._spoken += bool(content)
-        if self._expected.one_call and self._calls:
-            self._discarded += max(tokens, 1)
+    def _think(self, thinking: str, line: _Line, chunks: list[Chunk]) -> None:
+        self._waiting.clear()
+        self._thoughts += _tokens(line)
+        chunks.append(Chunk(choice=self._expected.choice, reasoning=thinking))
 
-    def _say(self, content: str, chunks: list[Chunk]) -> None:
+    def _say(self, content: str, line: _Line, chunks: list[Chunk]) -> None:
         choice = self._expected.choice
+        self._spoken += _tokens(line)
         if self._forced:
             self._unwrap(self._forced.feed(content), chunks)
         elif self._expected.logprobs:
-            spelled = aligned(self._waiting, content)
+            spelled = aligned([_token(token) for token in self._waiting], content)
             chunks.append(Chunk(choice=choice, content=content, logprobs=spelled))
         else:
             chunks.append(Chunk(choice=choice, content=content))
@@ -185,20 +192,20 @@ class OllamaStream:
         if piece.content:
             chunks.append(Chunk(choice=choice, content=piece.content))
         if piece.name is not None:
-            delta = ToolDelta(self._calls, id=self._fresh_id(""), name=piece.name)
-            self._calls += 1
+            delta = ToolDelta(0, id=self._fresh_id(""), name=piece.name)
+            self._calls = 1
             chunks.append(Chunk(choice=choice, tool_calls=(delta,)))
         if piece.arguments:
-            delta = ToolDelta(self._calls - 1, arguments=piece.arguments)
+            delta = ToolDelta(0, arguments=piece.arguments)
             chunks.append(Chunk(choice=choice, tool_calls=(delta,)))
 
     def _call(self, call: _Call, chunks: list[Chunk]) -> None:
+        self._waiting.clear()
         if self._expected.one_call and self._calls:
             return
-        index, self._calls = self._calls, self._calls + 1
-        arguments = msgspec.json.format(call.function.arguments, indent=-1).decode()
-        head = ToolDelta(index, id=self._fresh_id(call.id), name=call.function.name)
-        body = ToolDelta(index, arguments="{}" if arguments == "null" else arguments)
+        head = ToolDelta(self._calls, id=self._fresh_id(call.id or ""), name=call.function.name)
+        body = ToolDelta(self._calls, arguments=_compact(call.function.arguments))
+        self._calls += 1
         chunks.append(Chunk(choice=self._expected.choice, tool_calls=(head, body)))
 
     def _fresh_id(self, given: str) -> str:
@@ -209,17 +216,17 @@ class OllamaStream:
         return given
 
     def _finish(self, line: _Line, chunks: list[Chunk]) -> None:
-        reason = FINISH_REASONS.get(line.done_reason or "", "stop")
-        if self._forced:
-            self._forced.close(whole=reason == "stop")
-        if reason == "stop" and self._calls:
-            reason = "tool_calls"
-        self._end(reason, chunks)
-        chunks.append(Chunk(choice=self._expected.choice, usage=self._usage(line)))
-
-    def _end(self, reason: str, chunks: list[Chunk]) -> None:
         self.done = True
-        chunks.append(Chunk(choice=self._expected.choice, finish=reason))
+        choice, reason = self._expected.choice, "stop"  # also for "load", "unload" and none
+        if line.done_reason == "length":
+            reason = "length"
+        else:
+            if self._forced:
+                self._forced.close()
+            if self._calls:
+                reason = "tool_calls"
+        chunks.append(Chunk(choice=choice, finish=reason))
+        chunks.append(Chunk(choice=choice, usage=self._usage(line)))
 
     def _usage(self, line: _Line) -> Usage:
         generated = line.eval_count or 0
@@ -235,15 +242,34 @@ class OllamaStream:
         )
 
 
-def unix_time(text: str) -> int | None:
-    """RFC 3339 in whole seconds; Go writes 0 to 9 digits of fraction, and any offset."""
-    try:
-        return int(datetime.fromisoformat(_FRACTION.sub("", text)).timestamp())
-    except ValueError:
-        return None
-
-
+_SILENT: Final = _Message()
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+def unix_time(text: str) -> int | None:
+    """RFC 3339 in whole seconds; Go writes 0 to 9 digits of fraction, and any offset.
+
+    None for what is no time, and for Go's zero time, which means that it is not known.
+    """
+    try:
+        moment = datetime.fromisoformat(_FRACTION.sub("", text))
+        seconds = int((moment - _EPOCH).total_seconds())
+    except (ValueError, TypeError, OverflowError):  # TypeError: without an offset
+        return None
+    return seconds if seconds > 0 else None
+
+
+def _tokens(line: _Line) -> int:
+    """How many a line holds: known if it has log probabilities, else a line is one."""
+    return len(line.logprobs) if line.logprobs else 1
+
+
+def _compact(arguments: Raw) -> str:
+    """The arguments as OpenAI writes them: a string of JSON, its numbers as they came."""
+    if bytes(arguments).startswith(b'"'):  # some servers give the string already
+        arguments = Raw(_arguments.decode(arguments).encode() or b"null")
+    text = msgspec.json.format(arguments, indent=-1).decode()
+    return "{}" if text == "null" else text
 
 
 def _token(token: _Token) -> TokenLogprob:

@@ -8,6 +8,7 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api/errors.mdx
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -17,25 +18,25 @@ from msgspec import Struct
 
 from adapters.errors import Kind, UpstreamError
 
-_REJECTED: Final = (400, 500, 501)
-_ANY: Final = tuple(range(400, 600))
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
+
 _BUSY_RETRY: Final = 2.0  # seconds; Ollama names none when its queue is full
+_REJECTING: Final = (400, 500, 501)
 
 
 class _Row(Struct, frozen=True):
-    statuses: tuple[int, ...]
+    """What an error is that holds one of `needles`. `statuses` None: whatever its status."""
+
     needles: tuple[str, ...]
-    kind: Kind
-    type: str | None = None
+    kind: Kind = Kind.REJECTED
+    status: int = 400
     code: str | None = None
     param: str | None = None
-    status: int | None = 400
-    retry_after: float | None = None
+    statuses: tuple[int, ...] | None = _REJECTING
 
 
 _ROWS: Final = (
     _Row(
-        _REJECTED,
         (
             "exceed_context_size_error",
             "exceeds the available context",
@@ -46,49 +47,22 @@ _ROWS: Final = (
         Kind.CONTEXT_LENGTH,
         param="messages",
     ),
+    _Row(("does not support tools",), code="unsupported_parameter", param="tools"),
     _Row(
-        _REJECTED,
-        ("does not support tools",),
-        Kind.REJECTED,
-        code="unsupported_parameter",
-        param="tools",
-    ),
-    _Row(
-        _REJECTED,
-        ("does not support thinking", "think value", "invalid think"),
-        Kind.REJECTED,
+        ("does not support thinking", "think value"),
         code="unsupported_value",
         param="reasoning_effort",
     ),
+    _Row(("does not support insert",), code="unsupported_parameter", param="suffix"),
+    _Row(("does not support",), code="unsupported_model", param="model"),
+    _Row(("top_logprobs must be",), code="invalid_value", param="top_logprobs"),
+    _Row(("model is required", "invalid model name"), param="model"),
     _Row(
-        _REJECTED,
-        ("does not support",),
-        Kind.REJECTED,
-        code="unsupported_model",
-        param="model",
-    ),
-    _Row(
-        _REJECTED,
-        ("top_logprobs must be",),
-        Kind.REJECTED,
-        code="invalid_value",
-        param="top_logprobs",
-    ),
-    _Row(
-        _REJECTED,
-        ("model is required", "invalid model name"),
-        Kind.REJECTED,
-        param="model",
-    ),
-    _Row(
-        _REJECTED,
-        ("invalid format", "invalid JSON schema in format"),
-        Kind.REJECTED,
+        ("invalid format:", "invalid JSON schema in format"),
         code="invalid_value",
         param="response_format",
     ),
     _Row(
-        _REJECTED,
         (
             "illegal base64 data",
             "image: unknown format",
@@ -98,31 +72,26 @@ _ROWS: Final = (
             "image input is not supported",
             "invalid image",
         ),
-        Kind.REJECTED,
         code="invalid_image",
         param="messages",
     ),
     _Row(
-        _REJECTED,
         ("time: invalid duration", "time: missing unit", "time: unknown unit"),
-        Kind.REJECTED,
         code="invalid_value",
         param="keep_alive",
     ),
-    _Row(_REJECTED, ("NaN",), Kind.FAILED, status=500),
+    _Row(("contains NaN", "unsupported value: NaN"), Kind.FAILED, status=500),
     _Row(
-        _ANY,
-        ("out of memory", "requires more system memory", "cudaMalloc failed"),
+        (
+            "out of memory",
+            "requires more system memory",
+            "cudaMalloc failed",
+            "server busy",
+            "maximum pending requests",
+        ),
         Kind.OVERLOADED,
-        status=None,
-        retry_after=_BUSY_RETRY,
-    ),
-    _Row(
-        _ANY,
-        ("server busy", "maximum pending requests"),
-        Kind.OVERLOADED,
-        status=None,
-        retry_after=_BUSY_RETRY,
+        status=503,
+        statuses=None,
     ),
 )
 _KINDS: Final = {
@@ -130,74 +99,81 @@ _KINDS: Final = {
     402: Kind.PAYMENT,
     403: Kind.CREDENTIAL,
     404: Kind.MODEL_NOT_FOUND,
+    405: Kind.GATEWAY,  # whatever answers there, it is no Ollama
     408: Kind.TIMEOUT,
     429: Kind.RATE_LIMITED,
     499: Kind.GATEWAY,
     502: Kind.GATEWAY,
     503: Kind.OVERLOADED,
-    504: Kind.GATEWAY,
+    504: Kind.TIMEOUT,
 }
 _OPTION: Final = re.compile(r'option "([^"]+)" must be of type')
-
-
-class _Body(Struct, frozen=True):
-    error: msgspec.Raw = msgspec.Raw(b'""')
-    message: str = ""
-    signin_url: str = ""
-
-
-_body = msgspec.json.Decoder(_Body)
 
 
 def decode(
     status: int, headers: Mapping[str, str], body: bytes, param: str = "messages"
 ) -> UpstreamError:
     """The error of an answer with this status. `param` names the field that holds the input."""
-    text, signin_url = _unwrapped(body)
-    if not text:
-        text = f"Ollama answered {status} without saying why"
-    if signin_url:
-        text = f"{text} (sign in: {signin_url})"
-    retry_after = _seconds(headers.get("retry-after"))
-    match = _OPTION.search(text)
-    if match:
-        return UpstreamError(
-            Kind.REJECTED, text, status=400, code="invalid_type", param=match.group(1)
-        )
+    text = _words(body) or f"Ollama answered {status} without saying why"
+    option = _OPTION.search(text)
+    row = _row(status, body.decode("utf-8", "replace"))
+    if option:
+        row = _Row((), code="invalid_type", param=option[1])
+    elif row is None:
+        row = _by_status(status, text)
+    retry_after = _seconds(headers.get("retry-after", ""))
+    if row.kind is Kind.OVERLOADED:
+        retry_after = retry_after or _BUSY_RETRY
+    return UpstreamError(
+        row.kind,
+        text,
+        status=row.status,
+        code=row.code,
+        param=param if row.param == "messages" else row.param,
+        retry_after=retry_after,
+    )
+
+
+def _row(status: int, said: str) -> _Row | None:
     for row in _ROWS:
-        if status in row.statuses and any(needle in text for needle in row.needles):
-            return UpstreamError(
-                row.kind,
-                text,
-                status=row.status or status,
-                type=row.type,
-                code=row.code,
-                param=param if row.param == "messages" else row.param,
-                retry_after=retry_after or row.retry_after,
-            )
+        fits = row.statuses is None or status in row.statuses
+        if fits and any(needle in said for needle in row.needles):
+            return row
+    return None
+
+
+def _by_status(status: int, text: str) -> _Row:
     kind = _KINDS.get(status, Kind.REJECTED if status < 500 else Kind.FAILED)
-    if status == 404 and not text.startswith("model"):
-        kind = Kind.GATEWAY
-    model = "model" if kind is Kind.MODEL_NOT_FOUND else None
-    busy = _BUSY_RETRY if kind is Kind.OVERLOADED else None
-    return UpstreamError(kind, text, status=status, param=model, retry_after=retry_after or busy)
+    if kind is not Kind.MODEL_NOT_FOUND:
+        return _Row((), kind, status)
+    if "model" in text:
+        return _Row((), kind, status, param="model")
+    return _Row((), Kind.GATEWAY, status)  # a path it does not know: no Ollama, or not its root
 
 
-def _unwrapped(body: bytes) -> tuple[str, str]:
-    """The words of an error, however deep they are wrapped, and a sign-in address."""
+def _words(body: bytes) -> str:
+    """What an error says to a reader, and where to sign in if that is the trouble."""
     try:
-        read = _body.decode(body)
-        error = msgspec.json.decode(read.error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _plain(body), ""
-    if isinstance(error, dict):  # a newer server relays its engine's own error object
-        error = error.get("message")
-    text = error if isinstance(error, str) else ""
-    if text.startswith("{"):
-        inner, _ = _unwrapped(text.encode())
-        kind = "exceed_context_size_error"  # the type says it, whatever the words are
-        text = f"{inner} ({kind})" if kind in text and kind not in inner else inner or text
-    return (text or read.message).replace("registry.ollama.ai/library/", ""), read.signin_url
+        error = msgspec.json.decode(body)
+    except UNREADABLE:
+        return _plain(body)
+    signin_url = error.get("signin_url") if isinstance(error, dict) else None
+    text = _innermost(error).replace("registry.ollama.ai/library/", "") or _plain(body)
+    return f"{text} (sign in: {signin_url})" if signin_url else text
+
+
+def _innermost(error: object) -> str:
+    """A newer server relays its engine's error object, as it is or written out in a string."""
+    while True:
+        if isinstance(error, dict):
+            error = error.get("error") or error.get("message")
+        elif isinstance(error, str) and error.startswith("{"):
+            try:
+                error = msgspec.json.decode(error)
+            except UNREADABLE:
+                return str(error)
+        else:
+            return error if isinstance(error, str) else ""
 
 
 def _plain(body: bytes) -> str:
@@ -205,8 +181,10 @@ def _plain(body: bytes) -> str:
     return "" if text.startswith("<") else text
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(value: str) -> float | None:
+    """A Retry-After in seconds; the form with a date is not worth a clock."""
     try:
-        return float(value) if value else None
+        seconds = float(value)
     except ValueError:
         return None
+    return seconds if 0 < seconds < math.inf else None

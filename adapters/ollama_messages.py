@@ -1,4 +1,4 @@
-"""OpenAI messages and tools as Ollama's /api/chat takes them.
+"""OpenAI messages as Ollama's /api/chat takes them.
 
 One message in is one message out, in order: templates count turns. Content parts become
 one text and a list of base64 images (which carries audio too); tool arguments become
@@ -17,8 +17,7 @@ from msgspec import Raw, Struct
 from adapters import media
 from adapters.dialect import Facts
 from adapters.errors import InvalidRequest
-from adapters.json_schema import simplified
-from adapters.wire import ImageUrl, Message, Part, Tool, ToolCall
+from adapters.wire import FunctionCall, ImageUrl, Message, Part
 
 T = TypeVar("T")
 
@@ -59,14 +58,17 @@ class NativeMessage(Struct, frozen=True, omit_defaults=True):
 
 def native_messages(messages: Sequence[Message], facts: Facts) -> list[NativeMessage]:
     """The conversation; raises InvalidRequest naming the field that cannot be said."""
-    return [
-        _message(message, messages[:position], f"messages[{position}]", facts)
-        for position, message in enumerate(messages)
-    ]
+    called: dict[str, str] = {}  # by id: the function's name, of the call that came last
+    native = []
+    for position, message in enumerate(messages):
+        native.append(_message(message, called, f"messages[{position}]", facts))
+        calls = native[-1].tool_calls or ()
+        called |= {call.id: call.function.name for call in calls if call.id is not None}
+    return native
 
 
 def _message(
-    message: Message, before: Sequence[Message], param: str, facts: Facts
+    message: Message, called: Mapping[str, str], param: str, facts: Facts
 ) -> NativeMessage:
     role = _ROLES.get(message.role.lower())
     if role is None:
@@ -76,17 +78,15 @@ def _message(
             "invalid_value",
         )
     text, images = _content(message, role, param, facts)
-    calls = _calls(message, param) if role == "assistant" else None
-    called = _answered(message, before, param) if role == "tool" else None
-    return NativeMessage(
-        role=role,
-        content=text,
-        thinking=_thinking(message) if role == "assistant" else None,
-        images=images or None,
-        tool_calls=calls or None,
-        tool_name=called,
-        tool_call_id=message.tool_call_id if called else None,
-    )
+    native = NativeMessage(role=role, content=text, images=images or None)
+    if role == "assistant":
+        return msgspec.structs.replace(
+            native, thinking=_thinking(message), tool_calls=_calls(message, param) or None
+        )
+    if role == "tool":
+        name, call_id = _answered(message, called, param)
+        return msgspec.structs.replace(native, tool_name=name, tool_call_id=call_id)
+    return native
 
 
 def _content(message: Message, role: str, param: str, facts: Facts) -> tuple[str, list[str]]:
@@ -146,7 +146,7 @@ def _image_part(part: Part, where: str, facts: Facts) -> _Read:
 def _audio_part(part: Part, where: str, facts: Facts) -> _Read:
     audio = _present(part.input_audio, f"{where}.input_audio")
     _require("audio", "audio", where, facts)
-    return None, media.read(audio.data, f"{where}.input_audio.data").base64
+    return None, media.read(audio.data, f"{where}.input_audio.data", "audio").base64
 
 
 def _file_part(part: Part, where: str, facts: Facts) -> _Read:
@@ -157,7 +157,7 @@ def _file_part(part: Part, where: str, facts: Facts) -> _Read:
             f"{where}.file",
             "unsupported_value",
         )
-    medium = media.read(file.file_data, f"{where}.file.file_data")
+    medium = media.read(file.file_data, f"{where}.file.file_data", "file")
     if medium.type.startswith("text/"):
         return medium.text(), None
     if medium.type.startswith("image/"):
@@ -200,11 +200,11 @@ def _thinking(message: Message) -> str | None:
 
 
 def _calls(message: Message, param: str) -> list[Call]:
-    calls = message.tool_calls or []
-    if not calls and message.function_call:
-        calls = [ToolCall(function=message.function_call)]
+    if not message.tool_calls and message.function_call:
+        function = message.function_call
+        return [_call(0, function, _legacy_id(function.name), f"{param}.function_call")]
     native = []
-    for position, call in enumerate(calls):
+    for position, call in enumerate(message.tool_calls or ()):
         where = f"{param}.tool_calls[{position}]"
         if call.function is None:
             raise InvalidRequest(
@@ -212,9 +212,13 @@ def _calls(message: Message, param: str) -> list[Call]:
                 where,
                 "unsupported_value",
             )
-        arguments = _arguments(call.function.arguments, f"{where}.function.arguments")
-        native.append(Call(CallFunction(position, call.function.name, arguments), call.id))
+        native.append(_call(position, call.function, call.id, f"{where}.function"))
     return native
+
+
+def _call(index: int, function: FunctionCall, call_id: str | None, param: str) -> Call:
+    arguments = _arguments(function.arguments, f"{param}.arguments")
+    return Call(CallFunction(index, function.name, arguments), call_id)
 
 
 def _arguments(text: str | None, param: str) -> Raw:
@@ -224,44 +228,32 @@ def _arguments(text: str | None, param: str) -> Raw:
     try:
         value = _value.decode(text)
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the arguments are not JSON: {error}", param) from None
+        raise InvalidRequest(
+            f"the arguments are not JSON: {error}", param, "invalid_value"
+        ) from None
     if value is None:
         return _EMPTY_ARGUMENTS
     json = text.encode()
     return Raw(json if isinstance(value, dict) else b'{"value":' + json + b"}")
 
 
-def _answered(message: Message, before: Sequence[Message], param: str) -> str:
-    """The name of the function that was called: by the nearest call before with that id."""
-    if message.role.lower() == "function" or (message.tool_call_id is None and message.name):
-        return _present(message.name, f"{param}.name")
+def _answered(message: Message, called: Mapping[str, str], param: str) -> tuple[str, str | None]:
+    """The name of the function that was called, and the id of the call, where it had one."""
+    if message.role.lower() == "function":
+        name = _present(message.name, f"{param}.name")
+        return name, _legacy_id(name)
+    if message.tool_call_id is None and message.name:
+        return message.name, None
     wanted = _present(message.tool_call_id, f"{param}.tool_call_id")
-    for earlier in reversed(before):
-        for call in reversed(earlier.tool_calls or ()):
-            if call.id == wanted and call.function:
-                return call.function.name
-    raise InvalidRequest(
-        f"'{wanted}' answers no tool call of an earlier assistant message",
-        f"{param}.tool_call_id",
-    )
+    if wanted not in called:
+        raise InvalidRequest(
+            f"'{wanted}' answers no tool call of an earlier assistant message",
+            f"{param}.tool_call_id",
+            "invalid_value",
+        )
+    return called[wanted], wanted
 
 
-def native_tools(tools: Sequence[Tool]) -> list[dict[str, object]]:
-    """Function tools with schemas reduced to what the server keeps (it drops `$ref`, ...)."""
-    native: list[dict[str, object]] = []
-    for position, tool in enumerate(tools):
-        param = f"tools[{position}]"
-        function = tool.function
-        if tool.type != "function" or function is None:
-            raise InvalidRequest(
-                f"tools of type '{tool.type}' are not supported by this model's upstream",
-                param,
-                "unsupported_value",
-            )
-        described: dict[str, object] = {"name": function.name}
-        if function.description is not None:
-            described["description"] = function.description
-        schema = msgspec.json.decode(function.parameters)
-        described["parameters"] = simplified(schema, f"{param}.function.parameters")
-        native.append({"type": "function", "function": described})
-    return native
+def _legacy_id(name: str) -> str:
+    """Calls of the older spelling have no ids; templates that pair by id need one."""
+    return f"call_{name}"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 from adapters.dialect import Target
 from adapters.errors import InvalidRequest
+from adapters.patching import Inside, patched
 from adapters.wire import ChatRequest, CompletionRequest
 
 _MAX_SINCE: Final = (0, 24)
@@ -51,11 +53,13 @@ EFFORTS: Final[dict[str, bool | str]] = {
     "max": "max",
 }
 
+_Scalar = bool | int | float | str | None
+
 
 class Extras(Struct, frozen=True):
     """Ollama's own fields in an OpenAI request (`extra_body`)."""
 
-    options: dict[str, object] | None = None
+    options: dict[str, _Scalar | list[_Scalar]] | None = None
     keep_alive: str | int | float | None = None
     think: bool | str | None = None
     truncate: bool | None = None
@@ -68,6 +72,24 @@ class Extras(Struct, frozen=True):
     shift: bool | None = None
 
 
+class _Thinks(Struct, frozen=True):
+    think: bool | str | None = None
+
+
+_extras = msgspec.json.Decoder(Extras)
+_thinks = msgspec.json.Decoder(_Thinks)
+
+
+def extras(body: bytes) -> Extras:
+    """The fields beyond OpenAI's. Raises InvalidRequest, naming the one of a wrong type."""
+    try:
+        return _extras.decode(body)
+    except msgspec.ValidationError as error:
+        sentence, _, path = str(error).partition(" - at `$.")
+        param = path.rstrip("`")
+        raise InvalidRequest(f"'{param}': {sentence}", param, "invalid_type") from None
+
+
 class Options(Struct, frozen=True):
     """The merged options, and what was left out of them."""
 
@@ -75,42 +97,40 @@ class Options(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def native_options(
-    request: ChatRequest | CompletionRequest, limit: int | None, extras: Extras, target: Target
-) -> Options:
-    """`options` for one call, and a warning for each that was not the caller's to set."""
-    asked = dict(extras.options or {})
-    asked |= _set(
+def merged(asked: dict[str, object], extras: Extras, target: Target) -> Options:
+    """`options` for one call, and a warning for each that was not the caller's to set.
+
+    `asked` are the request's own sampling fields: they win over everything.
+    """
+    native = set_only(**(extras.options or {})) | set_only(
         top_k=extras.top_k,
         min_p=extras.min_p,
         repeat_penalty=extras.repeat_penalty or extras.repetition_penalty,
         num_ctx=extras.num_ctx,
         shift=extras.shift,
     )
-    ignored = sorted(asked.keys() - SAMPLING)
     values = dict(target.options)
-    values |= {name: value for name, value in asked.items() if name in SAMPLING}
-    values |= _sampling(request)
-    if limit is not None:
-        values["num_predict"] = limit
-    return Options(values, tuple(f"option {name} is the operator's: ignored" for name in ignored))
+    if asked.get("frequency_penalty") or asked.get("presence_penalty"):
+        values.setdefault("repeat_last_n", -1)  # OpenAI's look at the whole text, not 64 tokens
+    values |= {name: native[name] for name in native if name in SAMPLING}
+    ignored = [name for name in native if name not in SAMPLING]
+    return Options(
+        values | asked, tuple(f"option {name} is the operator's: ignored" for name in ignored)
+    )
 
 
-def _sampling(request: ChatRequest | CompletionRequest) -> dict[str, object]:
-    stop = request.stop
-    values = _set(
+def sampling(request: ChatRequest | CompletionRequest, limit: int | None) -> dict[str, object]:
+    """The request's sampling fields under Ollama's names; `limit` is its most tokens."""
+    stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    return set_only(
+        num_predict=limit,
         temperature=request.temperature,
         top_p=request.top_p,
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
         seed=None if request.seed is None else request.seed & _LARGEST_SEED,
-        stop=[stop] if isinstance(stop, str) else stop,
+        stop=[text for text in stop if text] or None,  # an empty one would stop at once
     )
-    if not values.get("stop") or values["stop"] == [""]:
-        values.pop("stop", None)
-    if request.frequency_penalty or request.presence_penalty:
-        values["repeat_last_n"] = -1  # OpenAI's penalties look at the whole text, not 64 tokens
-    return values
 
 
 def think(
@@ -139,5 +159,14 @@ def think(
     return "high" if level == "max" and older else level
 
 
-def _set(**values: object) -> dict[str, object]:
+def without_level(body: bytes) -> bytes | None:
+    """A request that names a thinking level, with thinking merely on; None if it names none."""
+    level = _thinks.decode(body).think
+    if not isinstance(level, str) or level not in EFFORTS.values():
+        return None  # a word of the caller's own is not worth another try: no version knows it
+    return patched(body, Inside(think=True))
+
+
+def set_only(**values: object) -> dict[str, object]:
+    """The fields that are not None."""
     return {name: value for name, value in values.items() if value is not None}

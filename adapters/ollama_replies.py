@@ -5,9 +5,10 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from struct import pack
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -15,6 +16,7 @@ from msgspec import Raw, Struct
 from adapters.dialect import Facts, Model, Reply, Whole
 from adapters.errors import InvalidRequest, broken
 from adapters.ollama_answers import unix_time
+from adapters.ollama_errors import UNREADABLE
 from adapters.wire import EmbeddingCall, Usage
 
 
@@ -39,9 +41,10 @@ class _Version(Struct, frozen=True):
 
 class _Embedded(Struct, frozen=True):
     embeddings: list[Raw]
-    prompt_eval_count: int = 0
+    prompt_eval_count: int | None = None
 
 
+_NUMBERS: Final = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)")
 _tags = msgspec.json.Decoder(_Tags)
 _show = msgspec.json.Decoder(_Show)
 _version = msgspec.json.Decoder(_Version)
@@ -50,10 +53,10 @@ _vector = msgspec.json.Decoder(list[float])
 T = TypeVar("T")
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes | Raw) -> T:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise broken(f"Ollama's answer is not that of its API: {error}") from None
 
 
@@ -77,8 +80,8 @@ def facts(body: bytes) -> Facts:
 
 def version(body: bytes) -> tuple[int, ...] | None:
     """/api/version; None for a build without a number ("0.0.0"): newest, not oldest."""
-    numbers = _decode(_version, body).version.partition("-")[0].split(".")
-    known = tuple(int(number) for number in numbers if number.isdecimal())
+    match = _NUMBERS.match(_decode(_version, body).version)
+    known = tuple(map(int, match[1].split("."))) if match else ()
     return known if any(known) else None
 
 
@@ -92,32 +95,29 @@ def embeddings(call: EmbeddingCall, expected: int, body: bytes, reply: Reply) ->
     vectors = answer.embeddings
     if len(vectors) != expected:
         raise broken(f"Ollama gave {len(vectors)} embeddings for {expected} inputs")
+    if not all(memoryview(vector)[:1].tobytes() == b"[" for vector in vectors):
+        raise broken("Ollama gave an embedding that is no list of numbers")
     _check_dimensions(call.request.dimensions, vectors[0])
     base64 = call.request.encoding_format == "base64"
-    data = [
-        {"object": "embedding", "index": index, "embedding": _base64(raw) if base64 else raw}
-        for index, raw in enumerate(vectors)
-    ]
-    usage = Usage(prompt_tokens=answer.prompt_eval_count, completion_tokens=0)
-    body = msgspec.json.encode(
-        {
-            "object": "list",
-            "data": data,
-            "model": reply.model,
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "total_tokens": usage.prompt_tokens,
-            },
-        }
-    )
-    return Whole(body, usage)
+    tokens = answer.prompt_eval_count or 0
+    whole = {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _base64(raw) if base64 else raw}
+            for index, raw in enumerate(vectors)
+        ],
+        "model": reply.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    partial = answer.prompt_eval_count is None
+    return Whole(msgspec.json.encode(whole), Usage(tokens, 0, partial=partial))
 
 
 def _check_dimensions(wanted: int | None, vector: Raw) -> None:
     """More dimensions than the model has are ignored by the server: say so instead."""
     if wanted is None:
         return
-    got = len(_vector.decode(vector))
+    got = len(_decode(_vector, vector))
     if got != wanted:
         raise InvalidRequest(
             f"this model gives {got} dimensions, not {wanted}", "dimensions", "invalid_value"
@@ -126,5 +126,8 @@ def _check_dimensions(wanted: int | None, vector: Raw) -> None:
 
 def _base64(vector: Raw) -> str:
     """Little-endian float32, as OpenAI packs it."""
-    floats = _vector.decode(vector)
-    return b64encode(pack(f"<{len(floats)}f", *floats)).decode()
+    floats = _decode(_vector, vector)
+    try:
+        return b64encode(pack(f"<{len(floats)}f", *floats)).decode()
+    except OverflowError:
+        raise broken("Ollama gave an embedding beyond 32 bits") from None
