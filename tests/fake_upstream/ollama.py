@@ -7,7 +7,7 @@ words, follows a live server.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +19,19 @@ from tests.fake_upstream.wire import Request
 Line = dict[str, Any]
 
 
+class _Function(Struct):
+    name: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class _Call(Struct):
+    function: _Function
+
+
 class _Message(Struct):
     content: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Asked(Struct):
@@ -32,7 +43,7 @@ class _Asked(Struct):
     system: str | None = None
     input: str | list[Any] | None = None
     stream: bool | None = None
-    think: bool | str | None = None
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
     tools: list[Any] | None = None
     options: dict[str, Any] | None = None
     keep_alive: float | str | None = None

@@ -191,7 +191,8 @@ class _Connection:
         self._fake.connections += 1
         self._fake._open.add(self)
         self._writer = writer
-        writer.transport.set_write_buffer_limits(high=0)
+        # Drained is what the system took. Not 0: a TLS transport would never be drained then.
+        writer.transport.set_write_buffer_limits(high=1)
         serving = self._serve(reader, writer, self._fake.connections)
         self.task = asyncio.create_task(serving)
 
