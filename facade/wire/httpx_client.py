@@ -140,7 +140,7 @@ class _Exchange:
         return self._wait(self._read())
 
     def release(self) -> None:
-        if self in self._pool.exchanges and not self._released:
+        if not self._released:
             self._released = True
             self._task = asyncio.create_task(self._run_out())
             self._task.add_done_callback(lambda _: self.drop())
@@ -203,6 +203,5 @@ class _Exchange:
             wait.cancel()
         elif fault:
             wait.set_exception(fault)
-            wait.exception()  # who leaves in this tick need not hear of it
         else:
             wait.set_result(task.result())

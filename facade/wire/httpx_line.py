@@ -30,12 +30,7 @@ class Line(httpcore.AsyncNetworkBackend):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._sockets = httpcore.AnyIOBackend()
-        proxy_tls = site.tls if site.proxy and site.proxy.startswith("https:") else None
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=site.tls,
-            limits=_ONE,
-            proxy=httpx.Proxy(site.proxy, ssl_context=proxy_tls) if site.proxy else None,
-        )
+        self._transport = httpx.AsyncHTTPTransport(site.tls, limits=_ONE, proxy=site.proxy)
         self._transport._pool._network_backend = self  # noqa: SLF001 - httpx has no argument for it
         self._body: AsyncIterator[bytes] | None = None
         self._reached = False  # the upstream itself, TLS included
@@ -49,7 +44,7 @@ class Line(httpcore.AsyncNetworkBackend):
             try:
                 response = await self._transport.handle_async_request(request)
             except Exception:
-                if self._fresh or self._answered:
+                if self._fresh or self._answered or not self._sent:
                     raise
                 response = await self._transport.handle_async_request(request)
             self._body = response.aiter_raw()

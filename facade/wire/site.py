@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -45,22 +45,21 @@ class Site(Struct, frozen=True):
 
 def site_of(endpoint: Endpoint) -> Site:
     """Raises ValueError, with a sentence for the operator, where the endpoint cannot be used."""
-    url = _split(endpoint.base_url, "base_url")
+    url = _split(endpoint.base_url, "base_url", _PORTS.keys())
     if "@" in url.netloc or url.query or url.fragment:
         raise ValueError("base_url has a scheme, a host and a path; credentials go into headers")
     for name, value in endpoint.headers.items():
         if not _SENDABLE.fullmatch(value):
             raise ValueError(f"the header {name} has characters that cannot be sent")
     proxy = endpoint.proxy or (_environment_proxy(url) if endpoint.environment_proxies else None)
-    through = _split(proxy, "proxy") if proxy else None
+    way = f" through the proxy {_name(_split(proxy, 'proxy', {'http'}))}" if proxy else ""
     encrypted = url.scheme == "https"
-    trusting = encrypted or (through is not None and through.scheme == "https")
     return Site(
-        name=f"{_name(url)} through the proxy {_name(through)}" if through else _name(url),
+        name=_name(url) + way,
         url=endpoint.base_url.rstrip("/"),
         encrypted=encrypted,
         connect_timeout=endpoint.connect_timeout,
-        tls=_trust(endpoint) if trusting else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        tls=_trust(endpoint) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         proxy=proxy,
     )
 
@@ -93,10 +92,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             error = error.__cause__ or error.__context__
 
 
-def _split(url: str, what: str) -> SplitResult:
+def _split(url: str, what: str, schemes: Set[str]) -> SplitResult:
     split = urlsplit(url)
-    if split.scheme not in _PORTS or not split.hostname:
-        raise ValueError(f"{what} must begin with http:// or https:// and a host")
+    if split.scheme not in schemes or not split.hostname:
+        raise ValueError(f"{what} must begin with {' or '.join(schemes)} and ://, then a host")
     return split
 
 

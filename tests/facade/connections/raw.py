@@ -119,8 +119,9 @@ class Upstream:
 
     async def _play(self, peer: Peer) -> None:
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._script(peer)
+            await self._script(peer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            peer.left.set()
         finally:
             peer.writer.close()
 

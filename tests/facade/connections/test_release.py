@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -57,7 +58,9 @@ async def test_a_body_that_does_not_end_is_closed_and_makes_room(
     assert 2 == len(upstream.peers)
 
 
-async def test_a_body_that_is_cut_is_closed_and_makes_room(serve: Serve, connect: Connect) -> None:
+async def test_a_body_that_is_cut_is_closed_makes_room_and_is_no_news(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(_PIECE)
@@ -67,6 +70,9 @@ async def test_a_body_that_is_cut_is_closed_and_makes_room(serve: Serve, connect
     for number in (1, 2):
         (await _begun(connections)).release()
         assert number == len(upstream.peers)
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert [] == caplog.messages
 
 
 async def test_closing_does_not_wait_for_the_end(serve: Serve, connect: Connect) -> None:

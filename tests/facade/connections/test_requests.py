@@ -94,9 +94,9 @@ async def test_the_path_goes_below_that_of_the_base_url(
 
 
 _UNUSABLE = {
-    "another scheme": (Endpoint("ftp://host/"), "http:// or https://"),
-    "no scheme": (Endpoint("127.0.0.1:11434"), "http:// or https://"),
-    "no host": (Endpoint("http:///v1"), "http:// or https://"),
+    "another scheme": (Endpoint("ftp://host/"), "base_url must begin with http or https"),
+    "no scheme": (Endpoint("127.0.0.1:11434"), "base_url must begin with http or https"),
+    "no host": (Endpoint("http:///v1"), "base_url must begin with http or https"),
     "credentials": (Endpoint("http://user:secret@host/"), "credentials"),
     "a query": (Endpoint("http://host/?key=1"), "scheme, a host and a path"),
     "a fragment": (Endpoint("http://host/#x"), "scheme, a host and a path"),
@@ -104,7 +104,11 @@ _UNUSABLE = {
     "a host that is no name": (Endpoint("http://\u2603.net"), "base_url"),
     "a header outside latin-1": (Endpoint("http://host", headers={"x-key": "č"}), "x-key"),
     "a line end in a header": (Endpoint("http://host", headers={"x-key": "secret\n"}), "x-key"),
-    "another proxy": (Endpoint("http://host", proxy="socks5://host"), "http:// or https://"),
+    "another proxy": (Endpoint("http://host", proxy="socks5://host"), "proxy must begin with http"),
+    "a proxy over TLS": (
+        Endpoint("http://host", proxy="https://host"),
+        "proxy must begin with http",
+    ),
     "no CA file": (Endpoint("https://host", ca_file="/nowhere.pem"), "ca_file"),
     "no certificate": (Endpoint("https://host", client_cert="/nowhere.pem"), "client_cert"),
 }
