@@ -265,7 +265,7 @@ def _refuse_unknown(request: ChatRequest | CompletionRequest, target: Target) ->
         raise InvalidRequest(
             "this model's upstream has no logit_bias", "logit_bias", "unsupported_parameter"
         )
-    asked = request.logprobs not in (None, False)
+    asked = request.logprobs is not None and request.logprobs is not False  # 0 is a number of them
     if asked and not _knows(target, _LOGPROBS_AND_SHIFT):
         raise InvalidRequest(
             "this model's upstream is too old to have log probabilities",
