@@ -103,6 +103,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     if not body.strip():
         raise BadRequest("the request has no body: send a JSON object", code="invalid_json")
     try:
+        body.decode()  # what is not read goes upstream as it is, and must be text too
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
