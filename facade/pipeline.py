@@ -20,6 +20,7 @@ from msgspec import Struct
 from adapters.dialect import Dialect, Encoded, Reply, Target
 from adapters.wire import Chunk
 from facade.discovery import Discovery
+from facade.errors import BadRequest
 from facade.faces import sse
 from facade.routing import Routing
 from facade.upstreams import Answering, Upstream
@@ -74,13 +75,20 @@ class Pipeline:
         answer.headers |= {"x-facade-upstream": upstream.name, "x-facade-model": route.model}
         listing = self._discovery.listings[route.upstream]
         target = await result_of(listing.target(route.model, describe=ask.media))
-        calls = ask.encode(upstream.dialect, target)
+        calls = _encoded(ask, upstream.dialect, target)
         answer.headers["x-facade-attempts"] = "1"
         for warning in calls[0].warnings:
             _warn(answer, warning)
         reply = Reply(identity.id, identity.created, target.model, _fingerprint(target))
         answering = _stream if ask.streamed else _whole
         await answering(ask, answer, (upstream, calls, reply))
+
+
+def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
+    try:
+        return ask.encode(dialect, target)
+    except RecursionError:  # a dialect reads more of the body than a face does
+        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
 Attempt = tuple[Upstream, Sequence[Encoded], Reply]
