@@ -62,7 +62,7 @@ class Edge:
                 try:
                     if refused is not None:
                         raise refused
-                    if request.method == "OPTIONS":
+                    if methods and request.method == "OPTIONS":
                         answer.whole(204, _preflight(request, methods), b"")
                     else:
                         await handle(request, answer)
@@ -94,9 +94,7 @@ class Edge:
             self._admit(request, scope.get("scheme", "http"))
             preflight = request.method == "OPTIONS" and "origin" in headers
             if methods and request.method not in methods and not preflight:
-                raise MethodNotAllowed(
-                    f"{request.path} takes {' and '.join(methods)}, not {request.method}"
-                )
+                raise MethodNotAllowed(request.path, request.method, methods)
             body = await read_body(receive, self._server.max_body)
         except FacadeError as refused:
             return request, refused

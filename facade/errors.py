@@ -15,6 +15,7 @@ Source: https://platform.openai.com/docs/guides/error-codes
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -90,7 +91,16 @@ class NotFound(FacadeError):
 
 
 class MethodNotAllowed(FacadeError):
+    """`allowed` are the methods that the path takes."""
+
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+    def __init__(self, path: str, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{path} takes {' and '.join(allowed)}, not {method}")
+        self._allowed = ", ".join(allowed)
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"allow": self._allowed}
 
 
 class TooLarge(FacadeError):

@@ -9,12 +9,13 @@ import msgspec
 
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
-from facade.errors import NotFound
+from facade.errors import MethodNotAllowed, NotFound
 from facade.pipeline import JSON
 from facade.routes import docs
 from facade.wire.answer import AnswerWriter
 
 _HTML: Final = {"content-type": "text/html; charset=utf-8"}
+_LOOKS: Final = ("GET", "HEAD")
 _LATER: Final = ("/v1/responses", "/v1/messages")
 _BASES: Final = ("/chat/completions", "/completions", "/embeddings", "/models")
 
@@ -27,18 +28,19 @@ class OperationsFace:
 
     def routes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
         """Each path (one that ends in a slash: all below it) with its handler and methods."""
-        looks = ("GET", "HEAD")
         return {
-            "/livez": (self.live, looks),
-            "/readyz": (self.ready, looks),
-            "/docs": (self.docs, looks),
-            "/openapi.json": (self.openapi, looks),
+            "/livez": (self.live, _LOOKS),
+            "/readyz": (self.ready, _LOOKS),
+            "/docs": (self.docs, _LOOKS),
+            "/openapi.json": (self.openapi, _LOOKS),
             "/": (self.front, ()),
         }
 
     async def front(self, request: Request, answer: AnswerWriter) -> None:
         if request.path != "/":
             raise _missing(request)
+        if request.method not in _LOOKS:
+            raise MethodNotAllowed(request.path, request.method, _LOOKS)
         said = {
             "message": "facade is running: an OpenAI API at /v1",
             "version": version("facade"),
