@@ -19,15 +19,16 @@ from facade.wire.answer import READ_AHEAD
 
 _Message = dict[str, object]
 _SLICE: Final = 64 * 1024  # bytes a send: a client that takes this much is not idle
+_LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
 _PRINTABLE: Final = bytes.maketrans(
     bytes([*range(32), *range(127, 256)]), b"?" * (32 + 129)
 )  # a header that cannot be written must not break the answer it belongs to
 
 
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI takes them; what is not printable ASCII becomes `?`."""
+    """Headers as ASGI takes them; what is not printable ASCII becomes `?`, what is long is cut."""
     return [
-        (name.encode("ascii"), value.encode("ascii", "replace").translate(_PRINTABLE))
+        (name.encode("ascii"), value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE))
         for name, value in headers.items()
     ]
 
