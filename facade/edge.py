@@ -63,7 +63,7 @@ class Edge:
                     if refused is not None:
                         raise refused
                     if methods and request.method == "OPTIONS":
-                        answer.whole(204, _preflight(request, methods), b"")
+                        answer.whole(200, _preflight(request, methods), b"")
                     else:
                         await handle(request, answer)
                 except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
