@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from adapters.errors import UpstreamError
 from facade.upstreams import Upstream
 from facade.waits import Wait
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REFRESH_AT_MOST_EVERY: Final = 1.0  # seconds
 _FACTS_HOLD: Final = 300.0  # seconds, for a model whose digest no listing tells
@@ -41,9 +42,8 @@ class Listing:
         return list(self._models.values())
 
     def find(self, name: str) -> Model | None:
-        """The model of that name; `x` is `x:latest`."""
-        models = self._models
-        return models.get(name) or models.get(f"{name}:latest") or models.get(_bare(name))
+        """The model of that name, or of the one that means the same."""
+        return _named(self._models, name)
 
     def refresh(self) -> Wait[None] | None:
         """None if the listing is fresh, else a Wait for the one refresh under way."""
@@ -59,7 +59,7 @@ class Listing:
         """The target, with the model's facts if `describe`; a Wait where they must be asked."""
         traits = self._upstream.traits
         listed = self.find(model)
-        options = {**traits.options, **traits.model_options.get(model, {})}
+        options = {**traits.options, **(_named(traits.model_options, model) or {})}
         target = Target(
             upstream=self._upstream.name,
             model=model,
@@ -136,5 +136,7 @@ async def _all(waits: list[Wait[None]]) -> None:
         await wait
 
 
-def _bare(name: str) -> str:
-    return name.removesuffix(":latest")
+def _named(models: Mapping[str, T], name: str) -> T | None:
+    """What stands under the name; `x` is `x:latest`."""
+    same = (name, f"{name}:latest", name.removesuffix(":latest"))
+    return next((models[each] for each in same if each in models), None)
