@@ -6,6 +6,7 @@ there is one function per thing that may be written.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from facade.errors import FacadeError
@@ -18,8 +19,20 @@ HEADERS: Final = {
 DONE: Final = b"data: [DONE]\n\n"
 
 
+# What Unicode calls a line end (NEL, LS, PS) may stand in JSON as it is, but readers that split
+# text into lines by Unicode's rules, as httpx's do, would tear the event apart there.
+_LINE_ENDS: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
+_ESCAPED: Final = {
+    "\x85".encode(): b"\\u0085",
+    "\u2028".encode(): b"\\u2028",
+    "\u2029".encode(): b"\\u2029",
+}
+
+
 def event(json: bytes) -> bytes:
-    """One event; `json` has no line ends (JSON encoders write none)."""
+    """One event; `json` has no LF or CR (JSON encoders write none)."""
+    if not json.isascii():
+        json = _LINE_ENDS.sub(lambda end: _ESCAPED[end[0]], json)
     return b"data: " + json + b"\n\n"
 
 
