@@ -30,9 +30,10 @@ def build(settings: Settings) -> Litestar:
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
     aliases = {name: model.targets for name, model in settings.models.items()}
-    pipeline = Pipeline(Routing(aliases, discovery), discovery, upstreams)
+    routing = Routing(aliases, discovery)
+    pipeline = Pipeline(routing, discovery, upstreams)
     faces = (
-        OpenAIFace(pipeline, discovery, aliases, _identify),
+        OpenAIFace(pipeline, discovery, routing, _identify),
         OperationsFace(discovery),
     )
     edge = Edge(settings.server, _new_id)

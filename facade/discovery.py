@@ -43,7 +43,7 @@ class Listing:
 
     def find(self, name: str) -> Model | None:
         """The model of that name, or of the one that means the same."""
-        return _named(self._models, name)
+        return named(self._models, name)
 
     def refresh(self) -> Wait[None] | None:
         """None if the listing is fresh, else a Wait for the one refresh under way."""
@@ -59,7 +59,7 @@ class Listing:
         """The target, with the model's facts if `describe`; a Wait where they must be asked."""
         traits = self._upstream.traits
         listed = self.find(model)
-        options = {**traits.options, **(_named(traits.model_options, model) or {})}
+        options = {**traits.options, **(named(traits.model_options, model) or {})}
         target = Target(
             upstream=self._upstream.name,
             model=model,
@@ -136,7 +136,7 @@ async def _all(waits: list[Wait[None]]) -> None:
         await wait
 
 
-def _named(models: Mapping[str, T], name: str) -> T | None:
+def named(models: Mapping[str, T], name: str) -> T | None:
     """What stands under the name; `x` is `x:latest`."""
     same = (name, f"{name}:latest", name.removesuffix(":latest"))
     return next((models[each] for each in same if each in models), None)

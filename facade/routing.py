@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from facade.discovery import Discovery
+from facade.discovery import Discovery, named
 from facade.errors import NotFound
 from facade.waits import Wait
 
@@ -31,6 +31,11 @@ class Routing:
         self._aliases = aliases
         self._discovery = discovery
 
+    @property
+    def names(self) -> list[str]:
+        """The aliases that are names, not patterns."""
+        return [name for name in self._aliases if "*" not in name]
+
     def plan(self, model: str) -> Route | Wait[Route]:
         """The route for a model name; raises NotFound (also through the Wait)."""
         route = self._configured(model) or self._listed(model)
@@ -39,8 +44,9 @@ class Routing:
         return asyncio.ensure_future(self._after_refresh(model))
 
     def _configured(self, model: str) -> Route | None:
-        if model in self._aliases:
-            return _route(self._aliases[model][0], "")
+        exactly = named(self._aliases, model)
+        if exactly and "*" not in model:
+            return _route(exactly[0], "")
         for pattern, targets in self._aliases.items():
             matched = _matched(pattern, model)
             if matched is not None:
@@ -64,11 +70,16 @@ class Routing:
         for name, listing in self._discovery.listings.items():
             if listing.error:
                 return Route(name, model)
-        raise NotFound(
-            f"the model '{model}' does not exist: GET /v1/models lists those there are",
-            param="model",
-            code="model_not_found",
-        )
+        raise unknown(model)
+
+
+def unknown(model: str) -> NotFound:
+    """Nobody has this model."""
+    return NotFound(
+        f"the model '{model}' does not exist: GET /v1/models lists those there are",
+        param="model",
+        code="model_not_found",
+    )
 
 
 def _route(target: str, matched: str) -> Route:

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,11 +15,13 @@ from adapters.errors import InvalidRequest
 from adapters.wire import Message
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
-from facade.errors import NotFound, told
+from facade.errors import told
 from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
 from facade.pipeline import JSON, Ask, Face, Identity, Pipeline
+from facade.routing import Routing, unknown
+from facade.waits import result_of
 from facade.wire.answer import AnswerWriter
 
 _MEDIA: Final = ("image_url", "input_audio", "file")
@@ -33,14 +35,15 @@ class OpenAIFace:
         self,
         pipeline: Pipeline,
         discovery: Discovery,
-        aliases: Mapping[str, Sequence[str]],
+        routing: Routing,
         identify: Callable[[], Identity],
     ) -> None:
         self._pipeline = pipeline
         self._discovery = discovery
+        self._routing = routing
         self._identify = identify
         started = identify().created
-        self._aliases = [_model(name, started, "facade") for name in aliases if "*" not in name]
+        self._aliases = {name: _model(name, started, "facade") for name in routing.names}
 
     def routes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
         """Each path (one that ends in a slash: all below it) with its handler and methods."""
@@ -49,7 +52,7 @@ class OpenAIFace:
             "/v1/completions": (self.completion, ("POST",)),
             "/v1/embeddings": (self.embedding, ("POST",)),
             "/v1/models": (self.models, ("GET",)),
-            "/v1/models/": (self.models, ("GET",)),
+            "/v1/models/": (self.model, ("GET",)),
         }
 
     async def chat(self, request: Request, answer: AnswerWriter) -> None:
@@ -92,38 +95,44 @@ class OpenAIFace:
         ask = Ask(model=call.request.model, encode=encode, face=_no_face)
         await self._pipeline.run(ask, self._identify(), answer)
 
-    async def models(self, request: Request, answer: AnswerWriter) -> None:
-        """All models, or the one whose id stands in the path."""
-        models = await self._listed()
-        wanted = request.path.removeprefix("/v1/models").strip("/")
-        said = _the_one(models, wanted) if wanted else {"object": "list", "data": models}
+    async def models(self, _: Request, answer: AnswerWriter) -> None:
+        """All models."""
+        said = {"object": "list", "data": list((await self._listed()).values())}
         answer.whole(200, JSON, msgspec.json.encode(said))
 
-    async def _listed(self) -> list[Model]:
+    async def model(self, request: Request, answer: AnswerWriter) -> None:
+        """The model whose id stands in the path, by any name that it can be asked for."""
+        wanted = request.path.removeprefix("/v1/models/")
+        models = await self._listed()
+        said = models.get(wanted) or await self._routed(wanted)
+        answer.whole(200, JSON, msgspec.json.encode(said))
+
+    async def _routed(self, wanted: str) -> Model:
+        route = await result_of(self._routing.plan(wanted))
+        listing = self._discovery.listings[route.upstream]
+        found = listing.find(route.model)
+        if found:
+            return _model(wanted, found.created, found.owned_by)
+        raise told(listing.error) if listing.error else unknown(wanted)
+
+    async def _listed(self) -> dict[str, Model]:
         """Aliases, then each upstream's models; the first of a name wins, as in routing."""
         refreshing = self._discovery.refresh()
         if refreshing is not None:
             await refreshing
         listings = self._discovery.listings.values()
-        found = {model["id"]: model for model in self._aliases}
+        found = dict(self._aliases)
         for listing in listings:
             for model in listing.models:
                 found.setdefault(model.id, _model(model.id, model.created, model.owned_by))
         failed = [listing.error for listing in listings if listing.error]
         if not found and failed:
             raise told(failed[0])
-        return list(found.values())
+        return found
 
 
 def _model(id: str, created: int, owned_by: str) -> Model:  # noqa: A002 - OpenAI's name
     return {"id": id, "object": "model", "created": created, "owned_by": owned_by}
-
-
-def _the_one(models: list[Model], wanted: str) -> Model:
-    for model in models:
-        if model["id"] in (wanted, f"{wanted}:latest", wanted.removesuffix(":latest")):
-            return model | {"id": wanted}
-    raise NotFound(f"the model '{wanted}' does not exist", param="model", code="model_not_found")
 
 
 def _has_media(message: Message) -> bool:
