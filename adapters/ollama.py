@@ -8,8 +8,7 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -43,23 +42,11 @@ from adapters.wire import (
 _LOGPROBS_AND_SHIFT: Final = (0, 12, 11)  # the version that knows them
 
 
-@contextmanager
-def _unreadable_is_invalid() -> Iterator[None]:
-    """What the caller left unread so far (schemas, `options`) may hold anything."""
-    try:
-        yield
-    except RecursionError:
-        raise InvalidRequest("the request is nested too deeply", None, "invalid_value") from None
-    except UnicodeDecodeError:
-        raise InvalidRequest("the request is not UTF-8 text", None, "invalid_json") from None
-
-
 class Ollama:
     """A Dialect that also completes, embeds, lists, describes, and knows what is loaded."""
 
     # -- chat ------------------------------------------------------------------------------
 
-    @_unreadable_is_invalid()
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
         request, native = call.request, extras(call.body)
         _refuse_unsupported(request, target)
@@ -97,7 +84,6 @@ class Ollama:
 
     # -- completions -----------------------------------------------------------------------
 
-    @_unreadable_is_invalid()
     def encode_completion(self, call: CompletionCall, target: Target) -> Sequence[Encoded]:
         request, native = call.request, extras(call.body)
         prompts = _texts(request.prompt, "prompt")
@@ -137,7 +123,6 @@ class Ollama:
 
     # -- embeddings ------------------------------------------------------------------------
 
-    @_unreadable_is_invalid()
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded:
         request, native = call.request, extras(call.body)
         texts = _texts(request.input, "input")

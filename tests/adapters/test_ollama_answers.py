@@ -203,6 +203,18 @@ def test_thinking_and_words_on_one_line_have_the_tokens_of_the_words() -> None:
     assert ["4"] == [each.token for each in chunk.logprobs or ()]
 
 
+def test_tokens_that_do_not_spell_the_words_are_those_of_their_own_lines() -> None:
+    lines = [
+        line(thinking="Hm", logprobs=[token("Hm")]),
+        line(logprobs=[token("</think>")]),
+        line("a", logprobs=[token("b")]),
+        line("c", logprobs=[token("d")]),
+    ]
+    chunks = chunks_of(asked(logprobs=True), *lines, done())
+    told = [[each.token for each in chunk.logprobs or ()] for chunk in chunks if chunk.content]
+    assert [["</think>", "b"], ["d"]] == told
+
+
 def test_ids_that_are_missing_or_come_twice_are_replaced() -> None:
     calls = [
         called("f", {}, id="a"),

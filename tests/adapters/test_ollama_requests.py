@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -27,7 +26,6 @@ from tests.adapters.ollama_calls import (
     sent,
 )
 
-DEEP = "[" * 900 + "]" * 900
 TARGET = Target("up", "m")
 
 
@@ -35,27 +33,6 @@ def raw(tail: bytes) -> ChatCall:
     """A call whose last member is written by hand."""
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],' + tail + b"}"
     return ChatCall(body, msgspec.json.decode(body, type=ChatRequest))
-
-
-def at_depth(depth: int, act: Callable[[], object]) -> object:
-    """`act`, from a stack that is already deep: a server's is deeper than a test's."""
-    return at_depth(depth - 1, act) if depth else act()
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        '"tools":[{"function":{"name":"f","parameters":{"enum":%s}}}]',
-        '"tools":[{"function":{"name":"f","parameters":{"x":%s}}}]',
-        '"tool_choice":"required","tools":[{"function":{"name":"f","parameters":{"x":%s}}}]',
-        '"options":{"top_k":%s}',
-        '"messages":[{"role":"assistant","reasoning":%s}]',
-    ],
-)
-def test_what_is_nested_too_deeply_is_refused(tail: str) -> None:
-    call = raw((tail % DEEP).encode())
-    with pytest.raises(InvalidRequest):
-        at_depth(200, lambda: DIALECT.encode_chat(call, TARGET))
 
 
 def test_a_deep_schema_of_a_format_goes_as_it_is() -> None:
@@ -76,19 +53,6 @@ def test_the_name_comes_before_the_parameters_in_a_forced_call() -> None:
     (call,) = encoded(asked(tools=[TOOL], tool_choice="required"))
     schema = b'"properties":{"name":{"type":"string","enum":["now"]},"parameters":'
     assert schema in call.request.body
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        b'"tools":[{"function":{"name":"f","parameters":{"description":"\xff"}}}]',
-        b'"options":{"\xff":1}',
-        b'"think":"\xff"',
-    ],
-)
-def test_what_is_not_utf8_is_refused(tail: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="UTF-8"):
-        DIALECT.encode_chat(raw(tail), TARGET)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +106,6 @@ def test_arguments_may_be_anything_that_is_json() -> None:
     for text in ("{", "nul", "{'a':1}", '{"a":"\\ud800"}', "{" * 10):
         error = refused(asked(messages=[message(text)]))
         assert "messages[0].tool_calls[0].function.arguments" == error.param
-    error = refused(asked(messages=[message(DEEP * 10)]))
-    assert (400, "invalid_value") == (error.status, error.code)
 
 
 def test_very_many_results_find_their_calls() -> None:
