@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
-from litestar import Litestar
+from litestar import Litestar, Response
+from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
@@ -16,6 +17,7 @@ from adapters.registry import DIALECTS
 from facade.config import Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
+from facade.errors import BadRequest
 from facade.pipeline import Identity, Pipeline
 from facade.routes.openai import OpenAIFace
 from facade.routes.operations import OperationsFace
@@ -58,7 +60,20 @@ def build(settings: Settings) -> Litestar:
         for upstream in upstreams.values():
             await upstream.close()
 
-    return Litestar(handlers, lifespan=[serving], openapi_config=None, logging_config=None)
+    return Litestar(
+        handlers,
+        lifespan=[serving],
+        exception_handlers={HTTPException: _refused},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _refused(_: object, error: HTTPException) -> Response[bytes]:
+    """What the framework refuses before any route sees it (a Host that is none), in our form."""
+    failure = BadRequest(error.detail, code="invalid_host")
+    headers = {"x-request-id": f"req_{_new_id()}"}
+    return Response(failure.body(), status_code=failure.status, headers=headers)
 
 
 def _deepest(routes: Mapping[str, ASGIApp]) -> ASGIApp:
