@@ -1,0 +1,1 @@
+"""Behaviour through the front door: a live facade before the fake upstream."""
