@@ -87,7 +87,8 @@ def extras(body: bytes) -> Extras:
     except msgspec.ValidationError as error:
         sentence, _, path = str(error).partition(" - at `$.")
         param = path.rstrip("`")
-        raise InvalidRequest(f"'{param}': {sentence}", param, "invalid_type") from None
+        said = f"'{param}': {sentence[:1].lower()}{sentence[1:]}"
+        raise InvalidRequest(said, param, "invalid_type") from None
 
 
 class Options(Struct, frozen=True):
