@@ -18,6 +18,7 @@ import pytest_asyncio
 import uvloop
 from openai import AsyncOpenAI
 
+from tests.api.asking import ask
 from tests.api.serving import DIALECTS, Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream
 
@@ -83,7 +84,7 @@ async def live(
 ) -> AsyncIterator[Facade]:
     folder = tmp_path_factory.mktemp("facade")
     async with serving(settings(folder, both(upstreams)), upstreams) as facade:
-        await upstreams.came(path="/api/version")  # the last that is asked at the start
+        await ask(facade, "GET", "/v1/models")  # so that all is known that is asked at the start
         yield facade
 
 

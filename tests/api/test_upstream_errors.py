@@ -1,0 +1,163 @@
+"""An upstream that refuses: its status, and the status, type, code and exception it becomes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import openai
+import pytest
+from openai import APIStatusError, AsyncOpenAI
+
+from tests.api.asking import ask, chat
+from tests.api.serving import Facade, serving, settings, upstream
+from tests.fake_upstream import Answer, FakeUpstream, faults
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHAT: Final = "/v1/chat/completions"
+_CALLER, _SERVER = "invalid_request_error", "server_error"
+
+
+class Said(NamedTuple):
+    """What the client is told: `kind` is the error's type; `raised` what the SDK makes of it."""
+
+    status: int
+    kind: str
+    code: str | None
+    raised: type[APIStatusError]
+
+
+AUTH: Final = Said(502, _SERVER, "upstream_auth", openai.InternalServerError)
+GATEWAY: Final = Said(502, _SERVER, "bad_gateway", openai.InternalServerError)
+BUSY: Final = Said(503, _SERVER, "server_overloaded", openai.InternalServerError)
+LATE: Final = Said(504, _SERVER, "upstream_timeout", openai.InternalServerError)
+BROKEN: Final = Said(502, _SERVER, "upstream_broken", openai.InternalServerError)
+LIMITED: Final = Said(429, "rate_limit_error", "rate_limit_exceeded", openai.RateLimitError)
+UNPAID: Final = Said(402, "insufficient_quota", "insufficient_quota", APIStatusError)
+
+
+def rejected(status: int, raised: type[APIStatusError]) -> Said:
+    return Said(status, _CALLER, None, raised)
+
+
+def failed(status: int) -> Said:
+    return Said(status, _SERVER, "upstream_error", openai.InternalServerError)
+
+
+STATUSES: Final = {
+    "ollama": {
+        201: BROKEN,
+        204: BROKEN,
+        301: BROKEN,
+        400: rejected(400, openai.BadRequestError),
+        401: AUTH,
+        402: UNPAID,
+        403: AUTH,
+        404: GATEWAY,
+        405: GATEWAY,
+        408: LATE,
+        409: rejected(409, openai.ConflictError),
+        413: rejected(413, APIStatusError),
+        418: rejected(418, APIStatusError),
+        422: rejected(422, openai.UnprocessableEntityError),
+        429: LIMITED,
+        499: GATEWAY,
+        500: failed(500),
+        501: failed(501),
+        502: GATEWAY,
+        503: BUSY,
+        504: LATE,
+    },
+    "openai": {
+        201: BROKEN,
+        204: BROKEN,
+        307: BROKEN,
+        400: rejected(400, openai.BadRequestError),
+        401: AUTH,
+        402: UNPAID,
+        403: AUTH,
+        404: rejected(404, openai.NotFoundError),
+        408: LATE,
+        409: rejected(409, openai.ConflictError),
+        413: rejected(413, APIStatusError),
+        422: rejected(422, openai.UnprocessableEntityError),
+        429: LIMITED,
+        500: failed(500),
+        502: GATEWAY,
+        503: BUSY,
+        504: GATEWAY,
+        529: BUSY,
+    },
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("dialect", "status"),
+    [(dialect, status) for dialect, rows in STATUSES.items() for status in rows],
+)
+async def test_an_upstreams_status_becomes_its_exception(
+    dialect: str, status: int, streamed: bool, sdk: AsyncOpenAI, facade: Facade
+) -> None:
+    said = STATUSES[dialect][status]
+    body = None if status >= 400 and status != 204 else ""
+    if dialect == "openai" and said.kind == _CALLER:
+        body = json.dumps({"error": {"message": "no", "type": _CALLER}})
+    facade.fake.fault(faults.Status(status, body))
+    with pytest.raises(said.raised) as caught:
+        await sdk.chat.completions.create(**chat(f"{dialect}/llama3.1", stream=streamed))
+    error = caught.value
+    assert said == Said(error.status_code, error.type or "", error.code, type(error))
+    assert error.request_id == error.response.headers["x-request-id"]
+    assert dialect == error.response.headers["x-facade-upstream"]
+    pointless = said.status == 402 or said.code == "upstream_auth"
+    assert ("false" if pointless else None) == error.response.headers.get("x-should-retry")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "headers"),
+    [
+        ("7", {"retry-after": "7", "retry-after-ms": "7000"}),
+        ("0.25", {"retry-after": "1", "retry-after-ms": "250"}),
+        ("61", {"retry-after": "61", "retry-after-ms": "61000", "x-should-retry": "false"}),
+    ],
+)
+async def test_a_retry_after_is_passed_on_and_a_long_one_forbids_retrying(
+    seconds: str, headers: dict[str, str], model: str, facade: Facade
+) -> None:
+    facade.fake.fault(faults.Status(429, headers={"retry-after": seconds}))
+    answer = await ask(facade, "POST", CHAT, chat(model))
+    names = ("retry-after", "retry-after-ms", "x-should-retry")
+    assert headers == {name: answer.headers[name] for name in names if name in answer.headers}
+
+
+async def test_an_upstream_that_is_not_there_is_503(
+    fake: FakeUpstream, tmp_path: Path, dialect: str
+) -> None:
+    async with FakeUpstream() as gone:
+        url = gone.url
+    async with serving(settings(tmp_path, upstream(dialect, url)), fake) as facade:
+        for streamed in (False, True):
+            answer = await ask(facade, "POST", CHAT, chat(f"{dialect}/m", stream=streamed))
+            assert (503, "upstream_unavailable") == (answer.status, answer.error["code"])
+            assert "the connection was refused" in answer.error["message"]
+
+
+SIGN_IN: Final = b'{"error":"unauthorized","signin_url":"https://ollama.com/connect?name=x"}'
+
+
+async def test_where_to_sign_in_is_kept(facade: Facade) -> None:
+    facade.fake.script("/api/chat", Answer(401, {"content-type": "application/json"}, (SIGN_IN,)))
+    answer = await ask(facade, "POST", CHAT, chat("ollama/llama3.1"))
+    assert 502 == answer.status
+    assert "https://ollama.com/connect?name=x" in answer.error["message"]
+
+
+async def test_the_clouds_words_keep_no_key(facade: Facade) -> None:
+    said = b'{"error":{"message":"Incorrect API key provided: sk-abcdef0123456789abcdef"}}'
+    facade.fake.script(CHAT, Answer(401, {"content-type": "application/json"}, (said,)))
+    answer = await ask(facade, "POST", CHAT, chat("openai/llama3.1"))
+    assert (502, "upstream_auth") == (answer.status, answer.error["code"])
+    assert b"sk-abc" not in answer.body
