@@ -105,7 +105,7 @@ class Ollama:
             logprobs=True if request.logprobs is not None else None,
             top_logprobs=request.logprobs or None,
         )
-        expected = Expected(logprobs=request.logprobs is not None, param="prompt")
+        expected = Expected(logprobs=request.logprobs is not None)
         n = request.n or 1
         return [
             Encoded(

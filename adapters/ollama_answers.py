@@ -85,7 +85,6 @@ class Expected(Struct, frozen=True):
     one_call: bool = False  # no parallel calls: those after the first are discarded
     forced: frozenset[str] | None = None  # the functions a constrained answer may name
     formatted: bool = False
-    param: str = "messages"  # the field that holds the input, for errors
 
 
 class OllamaStream:
@@ -141,7 +140,7 @@ class OllamaStream:
     def _take(self, json: bytes, chunks: list[Chunk]) -> None:
         line = _line.decode(json)
         if line.error != NULL:
-            raise ollama_errors.decode(500, _NO_HEADERS, json, self._expected.param)
+            raise ollama_errors.decode(500, _NO_HEADERS, json)
         if line.done is None:
             raise broken("Ollama sent an object that is no part of an answer")
         if not self._begun:

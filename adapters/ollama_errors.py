@@ -45,7 +45,6 @@ _ROWS: Final = (
             "prompt too long; exceeded max context length",
         ),
         Kind.CONTEXT_LENGTH,
-        param="messages",
     ),
     _Row(("does not support tools",), code="unsupported_parameter", param="tools"),
     _Row(
@@ -110,10 +109,8 @@ _KINDS: Final = {
 _OPTION: Final = re.compile(r'option "([^"]+)" must be of type')
 
 
-def decode(
-    status: int, headers: Mapping[str, str], body: bytes, param: str = "messages"
-) -> UpstreamError:
-    """The error of an answer with this status. `param` names the field that holds the input."""
+def decode(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    """The error of an answer with this status."""
     text = _words(body) or f"Ollama answered {status} without saying why"
     option = _OPTION.search(text)
     row = _row(status, body.decode("utf-8", "replace"))
@@ -129,7 +126,7 @@ def decode(
         text,
         status=row.status,
         code=row.code,
-        param=param if row.param == "messages" else row.param,
+        param=row.param,
         retry_after=retry_after,
     )
 

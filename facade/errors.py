@@ -142,6 +142,12 @@ STATUSES: Final[dict[Kind, Row]] = {
 }
 
 
+def name_input(error: UpstreamError, field: str) -> None:
+    """Let an overflow name the field that holds what is too long; upstreams do not know it."""
+    if error.kind is Kind.CONTEXT_LENGTH:
+        error.param = error.param or field
+
+
 def told(error: Exception) -> FacadeError:
     """What the client is told of any error. One of our own bugs is a 500 without details."""
     if isinstance(error, FacadeError):

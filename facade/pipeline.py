@@ -18,9 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from adapters.dialect import Dialect, Encoded, Reply, Target
+from adapters.errors import UpstreamError
 from adapters.wire import Chunk
 from facade.discovery import Discovery
-from facade.errors import BadRequest
+from facade.errors import BadRequest, name_input
 from facade.faces import sse
 from facade.routing import Routing
 from facade.upstreams import Answering, Upstream
@@ -44,9 +45,13 @@ Encode = Callable[[Dialect, Target], Sequence[Encoded]]
 
 
 class Ask(Struct, frozen=True):
-    """A request, as far as the pipeline is concerned. `media`: it carries images or audio."""
+    """A request, as far as the pipeline is concerned.
+
+    `input` is the field that may be too long; `media`: it carries images or audio.
+    """
 
     model: str
+    input: str
     encode: Encode
     face: Callable[[Reply], Face]  # not called where the upstream answers whole
     streamed: bool = False
@@ -81,7 +86,11 @@ class Pipeline:
             _warn(answer, warning)
         reply = Reply(identity.id, identity.created, target.model, _fingerprint(target))
         answering = _stream if ask.streamed else _whole
-        await answering(ask, answer, (upstream, calls, reply))
+        try:
+            await answering(ask, answer, (upstream, calls, reply))
+        except UpstreamError as error:
+            name_input(error, ask.input)
+            raise
 
 
 def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:

@@ -127,7 +127,7 @@ def _logprobs_json(tokens: Sequence[TokenLogprob], offset: int) -> _Json:
     offsets = []
     for token in tokens:
         offsets.append(offset)
-        offset += len(token.token)
+        offset += sum(byte & 0xC0 != 0x80 for byte in token.bytes)  # its characters, by UTF-8
     return {
         "tokens": [token.token for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],

@@ -60,6 +60,7 @@ class OpenAIFace:
         asked = call.request
         ask = Ask(
             model=asked.model,
+            input="messages",
             encode=lambda dialect, target: dialect.encode_chat(call, target),
             face=lambda reply: ChatFace(asked, reply),
             streamed=bool(asked.stream),
@@ -78,6 +79,7 @@ class OpenAIFace:
 
         ask = Ask(
             model=asked.model,
+            input="prompt",
             encode=encode,
             face=lambda reply: CompletionFace(asked, reply),
             streamed=bool(asked.stream),
@@ -92,7 +94,7 @@ class OpenAIFace:
                 raise _lacks("embeddings", target)
             return [dialect.encode_embeddings(call, target)]
 
-        ask = Ask(model=call.request.model, encode=encode, face=_no_face)
+        ask = Ask(model=call.request.model, input="input", encode=encode, face=_no_face)
         await self._pipeline.run(ask, self._identify(), answer)
 
     async def models(self, _: Request, answer: AnswerWriter) -> None:

@@ -26,10 +26,10 @@ from adapters.dialect import (
     Target,
     UpstreamRequest,
 )
-from adapters.errors import AdapterError, Incomplete
+from adapters.errors import AdapterError, Incomplete, UpstreamError
 from adapters.registry import DIALECTS
 from adapters.wire import Chunk
-from facade.errors import FacadeError, told
+from facade.errors import FacadeError, name_input, told
 from facade.faces import requests, sse
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
@@ -37,6 +37,7 @@ from tests.wire.cases import CHAT, FOLDER, Case, Exchange, read
 
 COMPLETIONS: Final = "POST /v1/completions"
 EMBEDDINGS: Final = "POST /v1/embeddings"
+INPUTS: Final = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}
 FORWARDS: Final = {"openai"}  # dialects whose bytes count, not only what the JSON means
 PATHS: Final = sorted(path for path in FOLDER.glob("*/*.case") if path.parent.name in DIALECTS)
 SIZES: Final = (1, 2, 3, 5, None)
@@ -75,7 +76,7 @@ def converse(case: Case, size: int | None) -> Answer:
     try:
         asked = _ask(DIALECTS[case.dialect], case)
     except (AdapterError, FacadeError) as error:
-        return _failed(error)
+        return _failed(error, case)
     assert case.warnings == [text for encoded in asked.encoded for text in encoded.warnings]
     play = Play(case, size)
     if asked.stream:
@@ -83,7 +84,7 @@ def converse(case: Case, size: int | None) -> Answer:
     try:
         return Answer(200, _whole(asked, play))
     except AdapterError as error:
-        return _failed(error)
+        return _failed(error, case)
     finally:
         assert play.rest == [], "the upstream waits for calls that did not come"
 
@@ -108,6 +109,7 @@ class Play:
     """The upstream's side of a conversation; what is left of it is in `rest`."""
 
     def __init__(self, case: Case, size: int | None) -> None:
+        self.case = case
         self.rest = list(case.exchanges)
         self.reply = identity(case.target)
         self._dialect = DIALECTS[case.dialect]
@@ -182,8 +184,8 @@ def _streamed(asked: Asked, play: Play) -> Answer:
         written += face.end()
     except AdapterError as error:
         if not committed:
-            return _failed(error)
-        written += sse.error_event(told(error))
+            return _failed(error, play.case)
+        written += sse.error_event(_told(error, play.case))
     return Answer(200, "\n".join(_events(written)))
 
 
@@ -200,8 +202,14 @@ def _whole(asked: Asked, play: Play) -> str:
     return asked.face(decoded[0].reply).whole(chunks).decode()
 
 
-def _failed(error: Exception) -> Answer:
-    answer = told(error)
+def _told(error: Exception, case: Case) -> FacadeError:
+    if isinstance(error, UpstreamError):
+        name_input(error, INPUTS[case.face])
+    return told(error)
+
+
+def _failed(error: Exception, case: Case) -> Answer:
+    answer = _told(error, case)
     return Answer(answer.status, answer.body().decode())
 
 
