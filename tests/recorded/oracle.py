@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 from tests.recorded.exchanges import Exchange, Json
 
+_CALLER: Final = "invalid_request_error"
+_SERVER: Final = "server_error"
 _INPUTS: Final = {"/api/chat": "messages", "/api/generate": "prompt", "/api/embed": "input"}
 
 
@@ -89,7 +91,7 @@ def told(exchange: Exchange) -> Told:
         if line["done"]:
             return _finished(exchange, lines)
     return _spoken(exchange, lines)._replace(
-        failure=Failure(502, "server_error", "upstream_incomplete", None)
+        failure=Failure(502, _SERVER, "upstream_incomplete", None)
     )
 
 
@@ -104,7 +106,7 @@ def _spoken(exchange: Exchange, lines: Sequence[Json]) -> Told:
         content="".join(message.get("content", "") for message in messages),
         reasoning="".join(message.get("thinking", "") for message in messages),
         calls=tuple(calls),
-        tokens=_tokens(lines) if exchange.request.get("logprobs") else None,
+        tokens=_asked_tokens(exchange, lines),
         created=unix_time(lines[0]["created_at"]) if lines else None,
     )
 
@@ -144,6 +146,15 @@ def unix_time(stamp: str) -> int:
 # -- log probabilities ---------------------------------------------------------------------
 
 
+def _asked_tokens(exchange: Exchange, lines: Sequence[Json]) -> tuple[Token, ...] | None:
+    if not exchange.request.get("logprobs"):
+        return None
+    tokens = _tokens(lines)
+    if exchange.path == "/api/generate":  # text completions say no bytes
+        return tuple(token._replace(bytes=b"") for token in tokens)
+    return tokens
+
+
 def _tokens(lines: Sequence[Json]) -> tuple[Token, ...]:
     """The tokens of the content: not those of thinking, nor those that became a tool call."""
     found: list[Token] = []
@@ -159,19 +170,40 @@ def _tokens(lines: Sequence[Json]) -> tuple[Token, ...]:
 
 
 def _cut(entries: Sequence[Json], text: bytes) -> list[Token]:
-    """The last entries that spell the text, each with its own bytes of it."""
-    found: list[Token] = []
-    end = len(text)
-    for entry in reversed(entries):
-        # A byte of a character that spans tokens is written as one U+FFFD.
-        size = sum(1 if sign == "\ufffd" else len(sign.encode()) for sign in entry["token"])
-        if not end:
-            break
-        top = tuple((one["token"], one["logprob"]) for one in entry.get("top_logprobs", ()))
-        start = max(0, end - size)
-        found.append(Token(entry["token"], entry["logprob"], text[start:end], top))
-        end = start
-    return found[::-1]
+    """The entries that spell the text, each with its own bytes of it.
+
+    Before them may stand markup that became no text; a stop sequence may have cut the last.
+    """
+    for first in range(len(entries)):
+        found: list[Token] = []
+        start = 0
+        for entry in entries[first:]:
+            size = _spelled(entry["token"], text[start:])
+            if size is None or start == len(text):
+                break
+            top = tuple((one["token"], one["logprob"]) for one in entry.get("top_logprobs", ()))
+            cut = text[start : start + size]
+            found.append(Token(entry["token"], entry["logprob"], cut, top))
+            start += len(cut)
+        if start == len(text):
+            return found
+    raise AssertionError("the log probabilities do not spell the content")
+
+
+def _spelled(token: str, text: bytes) -> int | None:
+    """How many bytes of the text's beginning the token is; None if it is not its beginning.
+
+    A byte of a character that spans tokens is written as one U+FFFD, which may also be itself.
+    """
+    size = 0
+    for sign in token:
+        spelled = sign.encode()
+        if sign == "\ufffd" and not text[size:].startswith(spelled):
+            spelled = text[size : size + 1]
+        if not spelled.startswith(text[size : size + len(spelled)]):
+            return None
+        size += len(spelled)
+    return size
 
 
 # -- embeddings ----------------------------------------------------------------------------
@@ -183,16 +215,17 @@ def embedded(exchange: Exchange) -> Vectors | Failure:
         return failure(exchange.status, exchange.body, exchange.path)
     (answer,) = exchange.lines
     vectors = tuple(tuple(vector) for vector in answer["embeddings"])
+    texts = exchange.request["input"]
+    if len(vectors) != (1 if isinstance(texts, str) else len(texts)):
+        return Failure(502, _SERVER, "upstream_broken", None)
     wanted = exchange.request.get("dimensions")
     if wanted is not None and any(len(vector) != wanted for vector in vectors):
-        return Failure(400, "invalid_request_error", "invalid_value", "dimensions")
+        return Failure(400, _CALLER, "invalid_value", "dimensions")
     return Vectors(vectors, answer.get("prompt_eval_count", 0))
 
 
 # -- errors --------------------------------------------------------------------------------
 
-_CALLER: Final = "invalid_request_error"
-_SERVER: Final = "server_error"
 _INPUT: Final = "the field that holds the input"
 # What is said, in lower case: code and param of a 400.
 _REJECTED: Final = {
@@ -204,6 +237,7 @@ _REJECTED: Final = {
     "does not support tools": ("unsupported_parameter", "tools"),
     "does not support thinking": ("unsupported_value", "reasoning_effort"),
     "think value": ("unsupported_value", "reasoning_effort"),
+    "does not support insert": ("unsupported_parameter", "suffix"),
     "does not support chat": ("unsupported_model", "model"),
     "does not support generate": ("unsupported_model", "model"),
     "does not support embeddings": ("unsupported_model", "model"),
@@ -213,7 +247,9 @@ _REJECTED: Final = {
     "invalid format:": ("invalid_value", "response_format"),
     "invalid json schema in format": ("invalid_value", "response_format"),
     "illegal base64 data": ("invalid_image", "messages"),
+    "image: unknown format": ("invalid_image", "messages"),
     "failed to load image": ("invalid_image", "messages"),
+    "time: missing unit": ("invalid_value", "keep_alive"),
     "time: invalid duration": ("invalid_value", "keep_alive"),
 }
 _BY_STATUS: Final = {
@@ -236,6 +272,10 @@ def failure(status: int, body: bytes, path: str) -> Failure:
     for needle, (code, param) in _REJECTED.items():
         if status in (400, 500, 501) and needle in text.lower():
             return Failure(400, _CALLER, code, _INPUTS[path] if param == _INPUT else param, text)
+    if "NaN" in text:
+        return Failure(500, _SERVER, "upstream_error", None, text)
+    if "requires more system memory" in text:
+        return Failure(503, _SERVER, "server_overloaded", None, text)
     if status == 400:
         return Failure(400, _CALLER, None, None, text)
     return Failure(*_BY_STATUS[status], text)

@@ -142,8 +142,6 @@ def sent(exchange: Exchange) -> Json:
         for name, value in native.pop("options", {}).items()
         if name not in OPERATORS and not (name == "num_predict" and value < 1)
     }
-    if options.keys() & {"frequency_penalty", "presence_penalty"}:
-        options["repeat_last_n"] = -1
     return native | ({"options": options} if options else {})
 
 
