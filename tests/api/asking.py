@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -109,8 +111,12 @@ class Conversation:
             size = int((await self._reader.readuntil(b"\r\n")).strip(), 16)
             return (await self._reader.readexactly(size + 2))[:-2]
 
-    def leave(self) -> float:
-        """Close the socket; the time, by the clock of the fake."""
+    def leave(self, *, reset: bool = False) -> float:
+        """Close the socket, with RST if `reset`; the time, by the clock of the fake."""
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            sock = self.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
         return time.monotonic()
 
