@@ -126,6 +126,20 @@ async def test_a_recorded_answer_is_told_in_full(
     parts.agreed[exchange.id] += 1
 
 
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "not streamed"])
+@each([one for one in SPOKEN if one.status == 200])
+async def test_a_recording_without_its_last_line_is_never_called_complete(
+    exchange: Exchange, streamed: bool, parts: Parts
+) -> None:
+    *before, _ = by_lines(exchange.body)
+    cut = exchange._replace(body=b"".join(before))
+    parts.play(cut, by_lines)
+    answered = await observed.ask(parts.sdk, asked(cut), streamed=streamed)
+    expected = in_mode(oracle.told(cut), streamed=streamed)
+    assert expected.failure
+    expect(expected, matched(expected, answered.told))
+
+
 @cuts
 @pytest.mark.parametrize("encoding", [None, "float", "base64"])
 @each(EMBEDDED)
