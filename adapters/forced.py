@@ -24,6 +24,7 @@ _CALL: Final = re.compile(
 )
 _ANSWER: Final = re.compile(r'\s*\{\s*"answer"\s*:\s*(?=\S)')
 _AFTER_A_NUMBER: Final = frozenset(",}] \t\r\n")  # the others end by themselves
+_SPACE: Final = frozenset(" \t\r\n")
 _LONGEST_HEAD: Final = 4096  # characters in which the name must have come
 
 
@@ -102,11 +103,11 @@ class ForcedAnswer:
             if len(self._held) > _LONGEST_HEAD:
                 raise _not_held()
             return Piece()
-        self._value = _JsonValue()
+        self._is_call = match.re is _CALL
+        self._value = _JsonValue(compact=self._is_call)
         text = self._value.feed(self._held[match.end() :])
-        if match.re is _ANSWER:
+        if not self._is_call:
             return self._piece(text)
-        self._is_call = True
         return Piece(name=self._name(match[1]), arguments=text)
 
     def close(self) -> None:
@@ -132,9 +133,13 @@ def _not_held() -> UpstreamError:
 
 
 class _JsonValue:
-    """Cuts one JSON value out of a text that begins with it and goes on after it."""
+    """Cuts one JSON value out of a text that begins with it and goes on after it.
 
-    def __init__(self) -> None:
+    `compact`: as arguments are written, without white space between the tokens.
+    """
+
+    def __init__(self, *, compact: bool) -> None:
+        self._compact = compact
         self._depth = 0
         self._in_string = False
         self._escaped = False
@@ -142,14 +147,16 @@ class _JsonValue:
 
     def feed(self, text: str) -> str:
         """The part of `text` that still belongs to the value."""
-        for position, character in enumerate(text):
-            if self.whole:
-                return text[:position]
+        kept: list[str] = []
+        for character in text:
             if not self._in_string and self._depth == 0 and character in _AFTER_A_NUMBER:
                 self.whole = True
-                return text[:position]
+            if self.whole:
+                break
+            if self._in_string or not (self._compact and character in _SPACE):
+                kept.append(character)
             self._step(character)
-        return text
+        return "".join(kept)
 
     def _step(self, character: str) -> None:
         """What ends a string, an object or an array belongs to it."""

@@ -8,9 +8,9 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, overload
 
 import msgspec
 
@@ -40,6 +40,7 @@ from adapters.wire import (
 )
 
 _LOGPROBS_AND_SHIFT: Final = (0, 12, 11)  # the version that knows them
+_MOST_CALLS: Final = 2048  # of one request: each choice of each prompt is a call
 
 
 class Ollama:
@@ -56,6 +57,7 @@ class Ollama:
         messages = native_messages(request.messages, target.facts)
         if binding.forced:
             messages = _instructed(messages, binding.forced.instructions())
+            options.values.pop("stop", None)  # it would cut the JSON that carries the call
         heartbeat = _heartbeat(binding, target)
         asks_logprobs = request.logprobs or (binding.tools and heartbeat)
         body = _base(target, native) | set_only(
@@ -72,15 +74,15 @@ class Ollama:
             forced=binding.forced.names if binding.forced else None,
             formatted=binding.format is not None,
         )
-        return [
-            Encoded(
+        return _Calls(
+            request.n or 1,
+            lambda choice: Encoded(
                 _post("/api/chat", body, _reseeded(options.values, choice)),
                 stream=partial(OllamaStream, msgspec.structs.replace(expected, choice=choice)),
                 heartbeat=heartbeat,
                 warnings=_ignored(request) + options.warnings,
-            )
-            for choice in range(request.n or 1)
-        ]
+            ),
+        )
 
     # -- completions -----------------------------------------------------------------------
 
@@ -107,19 +109,24 @@ class Ollama:
         )
         expected = Expected(logprobs=request.logprobs is not None)
         n = request.n or 1
-        return [
-            Encoded(
-                _post(
-                    "/api/generate", body | {"prompt": prompt}, _reseeded(options.values, choice)
-                ),
-                stream=partial(
-                    OllamaStream, msgspec.structs.replace(expected, choice=position * n + choice)
-                ),
-                warnings=options.warnings,
+        if n * len(prompts) > _MOST_CALLS:
+            raise InvalidRequest(
+                f"{len(prompts)} prompts with n {n} are more than {_MOST_CALLS} answers",
+                "prompt",
+                "invalid_value",
             )
-            for position, prompt in enumerate(prompts)
-            for choice in range(n)
-        ]
+        return _Calls(
+            n * len(prompts),
+            lambda choice: Encoded(
+                _post(
+                    "/api/generate",
+                    body | {"prompt": prompts[choice // n]},
+                    _reseeded(options.values, choice % n),
+                ),
+                stream=partial(OllamaStream, msgspec.structs.replace(expected, choice=choice)),
+                warnings=options.warnings,
+            ),
+        )
 
     # -- embeddings ------------------------------------------------------------------------
 
@@ -181,6 +188,27 @@ class Ollama:
 
 
 # -- requests ------------------------------------------------------------------------------
+
+
+class _Calls(Sequence[Encoded]):
+    """The calls of one request, each encoded when its turn comes: bodies may be large."""
+
+    def __init__(self, count: int, encode: Callable[[int], Encoded]) -> None:
+        self._choices = range(count)
+        self._encode = encode
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    @overload
+    def __getitem__(self, at: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Encoded]: ...
+
+    def __getitem__(self, at: int | slice) -> Encoded | Sequence[Encoded]:
+        chosen = self._choices[at]
+        return self._encode(chosen) if isinstance(chosen, int) else [*map(self._encode, chosen)]
 
 
 def _post(path: str, body: Mapping[str, object], options: Mapping[str, object]) -> UpstreamRequest:

@@ -210,7 +210,7 @@ class OllamaStream:
     def _fresh_id(self, given: str) -> str:
         """The server's id, or one of ours where it gives none or gives one twice."""
         if not given or given in self._ids:
-            given = f"call_{self.reply.id[:20]}{self._expected.choice:02d}{self._calls:02d}"
+            given = f"call_{self.reply.id[:17]}{self._expected.choice:04d}{self._calls:03d}"
         self._ids.add(given)
         return given
 

@@ -19,6 +19,7 @@ from adapters.patching import Inside, patched
 from adapters.wire import ChatRequest, CompletionRequest
 
 _MAX_SINCE: Final = (0, 24)
+_WHOLE_TEXT: Final = 131_072  # tokens; -1 ("the window") switches penalties off in 0.24
 _LARGEST_SEED: Final = 0x7FFFFFFF  # a negative seed means "random" to Ollama
 
 SAMPLING: Final = frozenset(
@@ -112,7 +113,7 @@ def merged(asked: dict[str, object], extras: Extras, target: Target) -> Options:
     )
     values = dict(target.options)
     if asked.get("frequency_penalty") or asked.get("presence_penalty"):
-        values.setdefault("repeat_last_n", -1)  # OpenAI's look at the whole text, not 64 tokens
+        values.setdefault("repeat_last_n", _WHOLE_TEXT)  # OpenAI's look further than 64 tokens
     values |= {name: native[name] for name in native if name in SAMPLING}
     ignored = [name for name in native if name not in SAMPLING]
     return Options(

@@ -26,7 +26,7 @@ _KINDS: Final = {
     429: Kind.RATE_LIMITED,
     502: Kind.GATEWAY,
     503: Kind.OVERLOADED,
-    504: Kind.GATEWAY,
+    504: Kind.TIMEOUT,
     529: Kind.OVERLOADED,
 }
 _CODES: Final = {  # values of `code`, or of `type`, that say more than the status
@@ -97,7 +97,7 @@ def _said(body: bytes) -> _Said:
     """The object that holds the error's fields; an empty one for HTML and the like."""
     try:
         outer = _json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     if not isinstance(outer, dict):
         return {}

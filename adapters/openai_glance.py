@@ -107,7 +107,7 @@ def read(decoder: msgspec.json.Decoder[Known], json: bytes) -> Known:
     """Raises the UpstreamError that `json` tells, and `broken` for what is no answer."""
     try:
         body = decoder.decode(json)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise broken(f"the upstream sent what is no answer: {error}") from error
     if bytes(body.error) not in _NO_ERROR or body.object == "error":
         raise openai_errors.told(json)

@@ -235,7 +235,7 @@ def test_choices_have_ids_of_their_own() -> None:
         reading = call.stream(Reply("x" * 24, 1, "m"))
         for chunk in reading.feed(body(line(tool_calls=[called("now", {})]), done())):
             ids += [delta.id for delta in chunk.tool_calls if delta.id]
-    assert [f"call_{'x' * 20}0000", f"call_{'x' * 20}0100"] == ids
+    assert [f"call_{'x' * 17}0000000", f"call_{'x' * 17}0001000"] == ids
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_presence_penalty_log_probabilities_and_n_are_served() -> None:
     bodies = [body_of(call) for call in calls]
     assert [True, True] == [each["logprobs"] for each in bodies]
     assert [3, 3] == [each["top_logprobs"] for each in bodies]
-    expected = {"presence_penalty": 1.5, "repeat_last_n": -1}
+    expected = {"presence_penalty": 1.5, "repeat_last_n": 131072}
     assert [expected | {"seed": 7}, expected | {"seed": 8}] == [each["options"] for each in bodies]
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_honoured_is_refused() -> None:
 
 def test_penalties_see_the_whole_text() -> None:
     """Defect 33: penalties look at the last 64 tokens."""
-    assert -1 == options_of(asked(presence_penalty=1))["repeat_last_n"]
+    assert 131072 == options_of(asked(presence_penalty=1))["repeat_last_n"]
 
 
 def test_every_seed_gives_the_same_answer_twice() -> None:

@@ -44,7 +44,7 @@ def error(status: int, body: object, headers: Mapping[str, str] | None = None) -
         (501, b"", Kind.FAILED),
         (502, b"<html><h1>502 Bad Gateway</h1></html>", Kind.GATEWAY),
         (503, {"error": {"message": "Loading model", "code": 503}}, Kind.OVERLOADED),
-        (504, b"", Kind.GATEWAY),
+        (504, b"", Kind.TIMEOUT),
         (529, {"error": {"message": "busy"}}, Kind.OVERLOADED),
         (400, {"error": {"message": "m", "code": "context_length_exceeded"}}, Kind.CONTEXT_LENGTH),
         (400, {"error": {"type": "exceed_context_size_error"}}, Kind.CONTEXT_LENGTH),
