@@ -6,15 +6,16 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Final, cast
 
 from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec.structs import replace
 
 from adapters.registry import DIALECTS
-from facade.config import Settings, UpstreamSettings
+from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
@@ -26,9 +27,14 @@ from facade.upstreams import Traits, Upstream
 from facade.wire.httpx_client import HttpxConnections
 from facade.wire.upstream import Endpoint
 
+_METADATA_CONNECTIONS: Final = 4
+
 
 def build(settings: Settings) -> Litestar:
-    """The application. Nothing is connected before the first request or the start of serving."""
+    """The application. Nothing is connected before the first request or the start of serving.
+
+    Raises ConfigError for an upstream whose connections cannot be made.
+    """
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
     aliases = {name: model.targets for name, model in settings.models.items()}
@@ -105,7 +111,12 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         model_options={name: model.options for name, model in settings.models.items()},
         keep_alive=settings.keep_alive,
     )
-    return Upstream(name, DIALECTS[settings.dialect], HttpxConnections(endpoint), traits)
+    apart = replace(endpoint, connections=_METADATA_CONNECTIONS)
+    try:
+        connections, metadata = HttpxConnections(endpoint), HttpxConnections(apart)
+    except ValueError as error:
+        raise ConfigError(f"upstreams.{name}: {error}") from None
+    return Upstream(name, DIALECTS[settings.dialect], traits, connections, metadata)
 
 
 def _credentials(api_key: str | None) -> Mapping[str, str]:

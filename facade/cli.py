@@ -98,7 +98,9 @@ def _pull(_: argparse.Namespace) -> int:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    print("\n".join(_described(_chosen(asked).settings)))
+    settings = _chosen(asked).settings
+    _uvicorn(settings)  # what cannot be built is not valid
+    print("\n".join(_described(settings)))
     return 0
 
 
@@ -154,7 +156,9 @@ def _serve(asked: argparse.Namespace) -> int:
 
 def _listen(server: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    return socket.create_server((server.host, server.port), family=family)
+    listener = socket.create_server((server.host, server.port), family=family)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+    return listener
 
 
 def _not_listening(server: ServerSettings, error: OSError) -> str:
@@ -167,10 +171,11 @@ def _not_listening(server: ServerSettings, error: OSError) -> str:
 
 def _uvicorn(settings: Settings) -> uvicorn.Config:
     from facade.app import build  # noqa: PLC0415 - nothing else needs the whole application
+    from facade.wire.server import Protocol  # noqa: PLC0415
 
     return uvicorn.Config(
         build(settings),
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -36,6 +36,7 @@ class Listing:
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at: float | None = None
         self.error: UpstreamError | None = None  # of the last refresh
+        self.state = "unknown"  # then "up" or "down", by the last refresh
 
     @property
     def models(self) -> list[Model]:
@@ -101,11 +102,13 @@ class Listing:
                 models = dialect.decode_models(await self._upstream.ask(dialect.list_request()))
                 self._models = {model.id: model for model in models}
             self.error = None
-            if isinstance(dialect, TellsVersion) and self._version is None:
+            if isinstance(dialect, TellsVersion):
                 body = await self._upstream.ask(dialect.version_request())
                 self._version = dialect.decode_version(body)
+            self.state = "up"
         except UpstreamError as error:
             self.error = error
+            self.state = "down"
             _log.warning("%s: the models cannot be listed: %s", self._upstream.name, error)
         finally:
             self._refreshed_at = asyncio.get_running_loop().time()

@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from adapters.errors import UpstreamError
 from facade.config import ServerSettings
-from facade.errors import FacadeError, Forbidden, MethodNotAllowed, told
+from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
 from facade.faces import sse
 from facade.wire.answer import AnswerWriter
-from facade.wire.asgi import read_body, until_hang_up
+from facade.wire.asgi import Client, read_body, until_hang_up
+from facade.wire.server import ABORT
 
 _log = logging.getLogger("facade.requests")
 
@@ -69,7 +70,12 @@ class Edge:
                 except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
                     _tell(error, answer)
 
-            status = await until_hang_up(receive, send, self._server.client_idle, work)
+            def stopping(answer: AnswerWriter) -> None:
+                _tell(Stopping("the facade is being stopped: try again"), answer)
+
+            abort = (scope.get("extensions") or {}).get(ABORT, _nothing)
+            client = Client(receive, send, cast(Callable[[], None], abort))
+            status = await until_hang_up(client, self._server.client_idle, work, stopping)
             _log.info(
                 "%s %s %s %.0f ms %s",
                 request.method,
@@ -135,6 +141,10 @@ def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:
         "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
         "access-control-max-age": "600",
     }
+
+
+def _nothing() -> None:
+    """What aborts a client where the server has no way to."""
 
 
 def _tell(error: Exception, answer: AnswerWriter) -> None:

@@ -6,6 +6,7 @@
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── TooLarge            413
+    ├── Stopping            503, the server is going down
     └── Refused             what an upstream's failure becomes, by the table STATUSES
 
 Every error of the OpenAI paths is `{"error": {message, type, param, code}}`, all four keys.
@@ -68,13 +69,15 @@ class FacadeError(Exception):
     def headers(self) -> dict[str, str]:
         headers = {"content-type": _JSON}
         if self.retry_after is not None:
-            headers["retry-after"] = str(math.ceil(self.retry_after))
-            headers["retry-after-ms"] = str(math.ceil(self.retry_after * 1000))
+            wait = min(self.retry_after, _LONGEST_WAIT)
+            headers["retry-after"] = str(math.ceil(wait))
+            headers["retry-after-ms"] = str(math.ceil(wait * 1000))
         if self.retry is False or (self.retry_after or 0) > LONGEST_CLIENT_WAIT:
             headers["x-should-retry"] = "false"
         return headers
 
 
+_LONGEST_WAIT: Final = 30 * 86_400.0  # seconds; an upstream may say anything
 LONGEST_CLIENT_WAIT: Final = 60.0  # seconds; beyond it one SDK ignores Retry-After and hammers
 
 
@@ -105,6 +108,10 @@ class MethodNotAllowed(FacadeError):
 
 class TooLarge(FacadeError):
     status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class Stopping(FacadeError):
+    status, type, code = 503, "server_error", "server_stopping"
 
 
 class Refused(FacadeError):

@@ -44,15 +44,26 @@ class Traits(Struct, frozen=True):
 
 
 class Upstream:
-    """One configured upstream, under the name it has in the configuration."""
+    """One configured upstream, under the name it has in the configuration.
+
+    `metadata` are connections apart for what never generates: answers that hold all the others
+    must not keep anybody from asking what is loaded.
+    """
 
     def __init__(
-        self, name: str, dialect: Dialect, connections: Connections, traits: Traits
+        self,
+        name: str,
+        dialect: Dialect,
+        traits: Traits,
+        connections: Connections,
+        metadata: Connections,
     ) -> None:
         self.name = name
         self.dialect = dialect
         self.traits = traits
         self._connections = connections
+        self._metadata = metadata
+        self._asking_loaded: asyncio.Task[frozenset[str]] | None = None
 
     async def open(self, encoded: Encoded, reply: Reply, held: ExitStack) -> Answering:
         """Send one call and wait for its first content. Raises UpstreamError."""
@@ -77,32 +88,36 @@ class Upstream:
         with ExitStack() as held:
             clocks = Clocks(_METADATA, loads=False, silent=True)
             held.callback(clocks.stop)
-            exchange = await self._exchange(request, clocks, held)
-            return await read_whole(exchange, clocks, _LONGEST_WHOLE)
+            exchange, error = await self._send(self._metadata, request, clocks, held)
+            if error is not None:
+                raise error
+            with upstream_errors():
+                return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
     async def close(self) -> None:
         await self._connections.close()
+        await self._metadata.close()
 
     async def _exchange(
         self, request: UpstreamRequest, clocks: Clocks, held: ExitStack
     ) -> Exchange:
         """An exchange whose status is good; a second way to say it is tried once."""
-        exchange, error = await self._send(request, clocks, held)
+        exchange, error = await self._send(self._connections, request, clocks, held)
         if error is None:
             return exchange
         again = self.dialect.amend(request, error) if isinstance(self.dialect, Amends) else None
         if again is not None:
-            exchange, error = await self._send(again, clocks, held)
+            exchange, error = await self._send(self._connections, again, clocks, held)
         if error is not None:
             raise error
         return exchange
 
     async def _send(
-        self, request: UpstreamRequest, clocks: Clocks, held: ExitStack
+        self, on: Connections, request: UpstreamRequest, clocks: Clocks, held: ExitStack
     ) -> tuple[Exchange, UpstreamError | None]:
         with upstream_errors():
             exchange = await clocks.guard(
-                self._connections.open(request.method, request.path, request.body, request.headers)
+                on.open(request.method, request.path, request.body, request.headers)
             )
             held.callback(exchange.abort)
             if exchange.status == 200:
@@ -117,17 +132,22 @@ class Upstream:
         first = min(_ASK_LOADED_EVERY, self.traits.timeouts.first_token)
         await asyncio.sleep(first)
         since_start = True
-        while not await self._has_loaded(dialect, model):
+        while not {model, f"{model}:latest"} & await self._loaded(dialect):
             since_start = False
             await asyncio.sleep(_ASK_LOADED_EVERY)
         clocks.loaded(since_start)
 
-    async def _has_loaded(self, dialect: ListsLoaded, model: str) -> bool:
+    async def _loaded(self, dialect: ListsLoaded) -> frozenset[str]:
+        """What is in memory: one asking at a time, for all who wait."""
+        if self._asking_loaded is None or self._asking_loaded.done():
+            self._asking_loaded = asyncio.create_task(self._ask_loaded(dialect))
+        return await asyncio.shield(self._asking_loaded)
+
+    async def _ask_loaded(self, dialect: ListsLoaded) -> frozenset[str]:
         try:
-            loaded = dialect.decode_loaded(await self.ask(dialect.loaded_request()))
+            return dialect.decode_loaded(await self.ask(dialect.loaded_request()))
         except UpstreamError:
-            return False  # unknown is not loaded: the longer clock holds
-        return model in loaded or f"{model}:latest" in loaded
+            return frozenset()  # unknown is not loaded: the longer clock holds
 
 
 class Answering:

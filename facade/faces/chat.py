@@ -27,7 +27,7 @@ class ChatFace:
     def __init__(self, request: ChatRequest, reply: Reply) -> None:
         options = request.stream_options
         self._include_usage = bool(options and options.include_usage)
-        self._legacy = request.functions is not None and request.tools is None
+        self._legacy = bool(request.functions) and not request.tools
         self._reply = reply
         self._usages: list[Usage] = []
         self._usage_chunk = b""  # the upstream's own, where it sent one

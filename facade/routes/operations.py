@@ -53,10 +53,8 @@ class OperationsFace:
 
     async def ready(self, _: Request, answer: AnswerWriter) -> None:
         """Ready as soon as requests are answered; an upstream that is down does not change that."""
-        upstreams = {
-            name: "down" if listing.error else "up"
-            for name, listing in self._discovery.listings.items()
-        }
+        upstreams = {name: listing.state for name, listing in self._discovery.listings.items()}
+        self._discovery.refresh()  # for who asks next: a probe does not wait for an upstream
         said = {"status": "ready", "upstreams": upstreams}
         answer.whole(200, JSON, msgspec.json.encode(said))
 

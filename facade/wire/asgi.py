@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from litestar.types import Receive, Send
 
@@ -51,6 +51,10 @@ class AsgiAnswer:
         self._room: Wait[None] | None = None
         self._sending_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     @property
     def started(self) -> bool:
@@ -162,18 +166,33 @@ async def read_body(receive: Receive, most: int) -> bytes:
             return b"".join(pieces)
 
 
+class Client(NamedTuple):
+    """A client as ASGI gives it; `abort` closes its socket, where the server can."""
+
+    receive: Receive
+    send: Send
+    abort: Callable[[], None]
+
+
+def _own_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - ASGI runs applications in tasks
+    return task
+
+
 async def until_hang_up(
-    receive: Receive,
-    send: Send,
+    client: Client,
     client_idle: float,
     work: Callable[[AsgiAnswer], Awaitable[None]],
+    stopping: Callable[[AsgiAnswer], None],
 ) -> int | None:
     """Run `work` until it has answered or its client is gone; the status it answered with.
 
-    None: the client left. The task is cancelled then, so that what `work` holds is released.
+    None: the client left, or took nothing for `client_idle` seconds and was cut. The task is
+    cancelled then, so that what `work` holds is released. Where the server stops instead,
+    `stopping` says the last word of an answer that has not ended.
     """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - ASGI runs applications in tasks
+    task = _own_task()
     left = False
 
     def leave() -> None:
@@ -181,22 +200,28 @@ async def until_hang_up(
         left = True
         task.cancel()
 
+    def cut() -> None:
+        client.abort()
+        leave()
+
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
+        while (await client.receive())["type"] != "http.disconnect":
             pass
         if not answer.complete:  # servers also say "disconnect" after the last byte
             leave()
 
-    answer = AsgiAnswer(send, client_idle, leave)
+    answer = AsgiAnswer(client.send, client_idle, cut)
     watcher = asyncio.create_task(watch())
     try:
         await work(answer)
         await answer.sent()
     except asyncio.CancelledError:
-        if not left:  # the server is stopping, which is not ours to swallow
-            raise
         task.uncancel()
-        return None
+        if left:
+            return None
+        if not answer.ended:
+            stopping(answer)
+        await answer.sent()
     finally:
         watcher.cancel()
         answer.close()

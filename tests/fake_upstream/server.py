@@ -122,6 +122,7 @@ class FakeUpstream:
         self._loop = asyncio.get_running_loop()
         self._releases = asyncio.Semaphore(0)
         listening = socket.create_server(("127.0.0.1", self.port))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.port = listening.getsockname()[1]
         self._server = await self._loop.create_server(self._accept, sock=listening, ssl=self._tls)
