@@ -16,7 +16,7 @@ async function call({ url, method, request }) {
   if (request.response_format) {
     request.response_format = makeParseableResponseFormat(request.response_format, JSON.parse);
   }
-  const client = new OpenAI({ baseURL: url, apiKey: "any", maxRetries: 0, timeout: 30_000 });
+  const client = new OpenAI({ baseURL: url, apiKey: "any", maxRetries: 0, timeout: 120_000 });
   const names = method.replace(RAW, "").split(".");
   const name = names.pop();
   const resource = names.reduce((part, each) => part[each], client);
