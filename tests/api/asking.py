@@ -86,9 +86,13 @@ class Conversation:
         self._left = -1  # bytes of a body of known length
         self._chunked = False
 
-    async def head(self) -> tuple[int, dict[str, str]]:
+    async def until_blank(self) -> bytes:
+        """The bytes of a head."""
         async with asyncio.timeout(WAIT):
-            line, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+            return await self._reader.readuntil(b"\r\n\r\n")
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        line, *fields = (await self.until_blank()).decode().split("\r\n")[:-2]
         pairs = [(name.lower(), value) for name, _, value in (f.partition(": ") for f in fields)]
         headers = dict(pairs)
         assert len(headers) == len(pairs), "a header came twice"
@@ -156,13 +160,22 @@ async def sent_raw(facade: Facade, sent: bytes) -> AsyncIterator[Conversation]:
 async def answer_of(conversation: Conversation, *, bodiless: bool = False) -> Answer:
     """The whole answer, cut or not."""
     status, headers = await conversation.head()
-    body, complete = b"", True
+    pieces = []
+    complete = True
     try:
         while not bodiless and (piece := await conversation.piece()):
-            body += piece
+            pieces.append(piece)
     except (EOFError, ConnectionError):
         complete = False
-    return Answer(status, headers, body, complete)
+    return Answer(status, headers, b"".join(pieces), complete)
+
+
+async def rest_of(conversation: Conversation) -> bytes:
+    """What is left of a body that comes to its end."""
+    pieces = []
+    while piece := await conversation.piece():
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def ask(facade: Facade, method: str, path: str, body: object = b"", **headers: str) -> Answer:

@@ -17,6 +17,7 @@ from openai import AsyncOpenAI
 
 from facade import cli
 from facade.config import Settings, load
+from facade.wire.server import Protocol
 from tests.fake_upstream import FakeUpstream
 
 DIALECTS = ("ollama", "openai")
@@ -63,6 +64,12 @@ class Facade:
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._server.server_state.connections)
+
+    @property
+    def of_a_head(self) -> int:
+        """How many bytes have come of a head that is not whole yet."""
+        connections = self._server.server_state.connections
+        return max(each._head for each in connections if isinstance(each, Protocol))
 
     async def until(self, so: Callable[[], bool]) -> None:
         """Return when that is so; TimeoutError if it takes too long."""

@@ -87,7 +87,7 @@ STATUSES: Final = {
         500: failed(500),
         502: GATEWAY,
         503: BUSY,
-        504: GATEWAY,
+        504: LATE,
         529: BUSY,
     },
 }
