@@ -95,6 +95,8 @@ class Upstream:
                 return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
     async def close(self) -> None:
+        if self._asking_loaded is not None:
+            self._asking_loaded.cancel()
         await self._connections.close()
         await self._metadata.close()
 
