@@ -23,7 +23,7 @@ from tests.api.serving import DIALECTS, Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream
 
 BOUND: Final = 20.0  # seconds
-_ON_BOTH_LOOPS: Final = ("test_cancellation", "test_slow_readers")
+_ON_BOTH_LOOPS: Final = ("test_cancellation",)
 Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 Test = Callable[..., Awaitable[None]]
 

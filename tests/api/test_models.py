@@ -9,6 +9,7 @@ from typing import Final
 import openai
 import pytest
 
+from facade import discovery
 from tests.api.asking import Answer, ask, chat
 from tests.api.serving import Facade, both, serving, settings, upstream
 from tests.fake_upstream import FakeUpstream, Model, Pause, document, faults
@@ -181,14 +182,16 @@ async def test_500_requests_for_an_unknown_model_make_one_refresh(
     assert [1, 1] == [len(fake.requests_to(path)) for path in LISTINGS.values()]
 
 
-async def test_a_model_that_has_come_since_is_found(fake: FakeUpstream, tmp_path: Path) -> None:
+async def test_a_model_that_has_come_since_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_REFRESH_AT_MOST_EVERY", 0)
     async with (
         FakeUpstream(models=()) as growing,
         serving(settings(tmp_path, upstream("ollama", growing.url)), growing) as facade,
     ):
         assert 404 == (await ask(facade, "POST", CHAT, chat("new"))).status
         growing.models.listed["new:latest"] = Model("new:latest")
-        await asyncio.sleep(1)
         assert 200 == (await ask(facade, "POST", CHAT, chat("new"))).status
 
 
@@ -215,14 +218,14 @@ async def test_without_any_listing_the_reason_is_told(tmp_path: Path, dialect: s
 
 
 async def test_a_listing_holds_while_its_upstream_is_down(
-    fake: FakeUpstream, tmp_path: Path
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(discovery, "_REFRESH_AT_MOST_EVERY", 0)
     async with FakeUpstream(models=[Model("brief:latest")]) as falling:
         text = upstream("ollama", falling.url) + upstream("openai", fake.url)
         async with serving(settings(tmp_path, text), fake) as facade:
             assert "brief:latest" in ids(await ask(facade, "GET", LIST))
             await falling.stop()
-            await asyncio.sleep(1)
             assert "brief:latest" in ids(await ask(facade, "GET", LIST))
             assert 200 == (await ask(facade, "GET", f"{LIST}/brief")).status
             ready = (await ask(facade, "GET", "/readyz")).json

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT: Final = "/v1/chat/completions"
 WORD: Final = "x" * 16_000
-STALLED: Final = 0.4  # seconds without a byte more
+STALLED: Final = 0.25  # seconds without a byte more
 AT_ONCE: Final = 0.2
-SOCKETS: Final = 15 * 1024 * 1024  # bytes that the system may hold, on both sides of the facade
+SOCKETS: Final = 6 * 1024 * 1024  # bytes that the system may hold, nearly all before the facade
 _HEAD: Final = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
 
@@ -82,7 +82,7 @@ async def _takes(client: Conversation, size: int) -> None:
 async def test_about_a_mebibyte_is_read_ahead_and_then_the_upstream_waits(
     facade: Facade, model: str, path: str
 ) -> None:
-    facade.fake.script(path, _endless(path, 4000))
+    facade.fake.script(path, _endless(path, 2000))
     async with _reader(facade, model) as client:
         sent = await facade.fake.came(path=path)
         assert 200 == (await client.head())[0]
@@ -99,20 +99,20 @@ async def test_about_a_mebibyte_is_read_ahead_and_then_the_upstream_waits(
 async def test_a_client_that_comes_back_gets_every_byte(
     facade: Facade, model: str, path: str
 ) -> None:
-    facade.fake.script(path, _endless(path, 1200))
+    facade.fake.script(path, _endless(path, 700))
     async with _reader(facade, model) as client:
         sent = await facade.fake.came(path=path)
         await _stalls(sent)
         answer = await answer_of(client)
     assert (200, True, DONE) == (answer.status, answer.complete, answer.events[-1])
     text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in answer.chunks)
-    assert WORD * 1200 == text
+    assert WORD * 700 == text
 
 
 async def test_a_client_that_takes_nothing_is_cut_and_its_upstream_closed(
     fake: FakeUpstream, tmp_path: Path, model: str, path: str
 ) -> None:
-    fake.script(path, _endless(path, 4000))
+    fake.script(path, _endless(path, 2000))
     text = f"[server]\nclient_idle = 0.5\n{both(fake)}"
     async with serving(settings(tmp_path, text), fake) as facade, _reader(facade, model) as client:
         sent = await fake.came(path=path)
@@ -134,7 +134,7 @@ async def test_a_client_that_is_slow_but_moves_is_not_cut(
     async with serving(settings(tmp_path, text), fake) as facade, _reader(facade, model) as client:
         sent = await fake.came(path=path)
         await client.head()
-        until = time.monotonic() + 1.5
+        until = time.monotonic() + 1.0
         while time.monotonic() < until:
             await _takes(client, 128 * 1024)
             await asyncio.sleep(0.05)
@@ -146,12 +146,12 @@ async def test_a_client_that_is_slow_but_moves_is_not_cut(
 async def test_idle_stands_still_while_the_client_holds_us_up(
     fake: FakeUpstream, tmp_path: Path, model: str, path: str
 ) -> None:
-    fake.script(path, _endless(path, 1200))
-    text = both(fake, timeouts="{idle = 0.3}")
+    fake.script(path, _endless(path, 700))
+    text = both(fake, timeouts="{idle = 0.2}")
     async with serving(settings(tmp_path, text), fake) as facade, _reader(facade, model) as client:
         sent = await fake.came(path=path)
         await _stalls(sent)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.1)
         answer = await answer_of(client)
     assert (True, DONE) == (answer.complete, answer.events[-1])
 
@@ -159,10 +159,10 @@ async def test_idle_stands_still_while_the_client_holds_us_up(
 async def test_total_goes_on_while_the_client_holds_us_up(
     fake: FakeUpstream, tmp_path: Path, model: str, path: str
 ) -> None:
-    fake.script(path, _endless(path, 4000))
-    text = both(fake, timeouts="{total = 1}")
+    fake.script(path, _endless(path, 2000))
+    text = both(fake, timeouts="{total = 0.6}")
     async with serving(settings(tmp_path, text), fake) as facade, _reader(facade, model) as client:
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(0.7)
         answer = await answer_of(client)
     assert answer.complete
     assert "upstream_timeout" == error_of(json.loads(answer.events[-1]))["code"]
@@ -172,7 +172,7 @@ async def test_a_whole_answer_that_nobody_takes_is_given_up(
     fake: FakeUpstream, tmp_path: Path
 ) -> None:
     text = f"[server]\nclient_idle = 0.5\n{both(fake)}"
-    body = {"model": "openai/nomic-embed-text", "input": ["a"] * 1500, "encoding_format": "float"}
+    body = {"model": "openai/nomic-embed-text", "input": ["a"] * 500, "encoding_format": "float"}
     async with (
         serving(settings(tmp_path, text), fake) as facade,
         opened(facade, "POST", "/v1/embeddings", body) as client,
