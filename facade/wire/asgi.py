@@ -217,10 +217,9 @@ async def until_hang_up(
         await answer.sent()
     except asyncio.CancelledError:
         task.uncancel()
-        if left:
+        if left or answer.ended:  # what is being sent cannot be taken up again
             return None
-        if not answer.ended:
-            stopping(answer)
+        stopping(answer)
         await answer.sent()
     finally:
         watcher.cancel()
