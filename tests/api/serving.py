@@ -56,9 +56,14 @@ class Facade:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Those of the requests that are under way."""
+        return self._server.server_state.tasks
+
+    @property
     def requests(self) -> int:
         """How many are under way."""
-        return len(self._server.server_state.tasks)
+        return len(self.tasks)
 
     @property
     def connections(self) -> int:
