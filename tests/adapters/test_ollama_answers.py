@@ -19,6 +19,7 @@ from tests.adapters.ollama_calls import (
     Json,
     asked,
     body,
+    body_of,
     called,
     chunks_of,
     done,
@@ -275,3 +276,11 @@ def test_an_older_or_other_server_may_leave_out_what_it_likes() -> None:
     chunks = chunks_of(asked(), *lines, {"done": True, "done_reason": None})
     assert ("a", Usage(0, 0, partial=True)) == (words(chunks), usage_of(chunks))
     assert ["", "{}"] == [delta.arguments for chunk in chunks for delta in chunk.tool_calls]
+
+
+def test_calls_are_encoded_when_their_turn_comes() -> None:
+    calls = encoded(asked(n=3, seed=5))
+    assert 3 == len(calls)
+    options = [body_of(call)["options"] for call in calls]
+    assert [{"seed": 5}, {"seed": 6}, {"seed": 7}] == options
+    assert options[1:] == [body_of(call)["options"] for call in calls[1:]]
