@@ -8,13 +8,14 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, overload
+from typing import Final
 
 import msgspec
 
 from adapters import ollama_errors, ollama_replies
+from adapters.calls import Calls
 from adapters.dialect import Encoded, Facts, Model, Target, UpstreamRequest
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.ollama_answers import Expected, OllamaStream
@@ -74,7 +75,7 @@ class Ollama:
             forced=binding.forced.names if binding.forced else None,
             formatted=binding.format is not None,
         )
-        return _Calls(
+        return Calls(
             request.n or 1,
             lambda choice: Encoded(
                 _post("/api/chat", body, _reseeded(options.values, choice)),
@@ -115,7 +116,7 @@ class Ollama:
                 "prompt",
                 "invalid_value",
             )
-        return _Calls(
+        return Calls(
             n * len(prompts),
             lambda choice: Encoded(
                 _post(
@@ -188,27 +189,6 @@ class Ollama:
 
 
 # -- requests ------------------------------------------------------------------------------
-
-
-class _Calls(Sequence[Encoded]):
-    """The calls of one request, each encoded when its turn comes: bodies may be large."""
-
-    def __init__(self, count: int, encode: Callable[[int], Encoded]) -> None:
-        self._choices = range(count)
-        self._encode = encode
-
-    def __len__(self) -> int:
-        return len(self._choices)
-
-    @overload
-    def __getitem__(self, at: int) -> Encoded: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Encoded]: ...
-
-    def __getitem__(self, at: int | slice) -> Encoded | Sequence[Encoded]:
-        chosen = self._choices[at]
-        return self._encode(chosen) if isinstance(chosen, int) else [*map(self._encode, chosen)]
 
 
 def _post(path: str, body: Mapping[str, object], options: Mapping[str, object]) -> UpstreamRequest:
