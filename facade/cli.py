@@ -171,7 +171,7 @@ def _not_listening(server: ServerSettings, error: OSError) -> str:
 
 def _uvicorn(settings: Settings) -> uvicorn.Config:
     from facade.app import build  # noqa: PLC0415 - nothing else needs the whole application
-    from facade.wire.server import Protocol  # noqa: PLC0415
+    from facade.wire.server import Protocol  # noqa: PLC0415 - the same
 
     return uvicorn.Config(
         build(settings),
