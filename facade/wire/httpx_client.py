@@ -38,6 +38,7 @@ class HttpxConnections:
         except httpx.InvalidURL as error:
             raise ValueError(f"base_url: {error}") from None
         self._path = self._url.raw_path.rstrip(b"/")
+        self._query = f"?{endpoint.query}".encode() if endpoint.query else b""
         self._headers = {
             "user-agent": f"facade/{version('facade')}",
             **{name.lower(): value for name, value in endpoint.headers.items()},
@@ -56,7 +57,7 @@ class HttpxConnections:
         }
         request = httpx.Request(
             method,
-            self._url.copy_with(raw_path=self._path + path.encode()),
+            self._url.copy_with(raw_path=self._path + path.encode() + self._query),
             headers=httpx.Headers(wanted, encoding="latin-1"),
             content=body,
             extensions=self._extensions,

@@ -28,9 +28,13 @@ class ConnectTimeout(ConnectionFault):
 
 
 class Endpoint(Struct, frozen=True):
-    """Where an upstream is and how its connections are made. Paths are absolute files."""
+    """Where an upstream is and how its connections are made. Paths are absolute files.
+
+    `query` (`api-version=1`) goes with every request.
+    """
 
     base_url: str
+    query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)  # credentials among them
     connect_timeout: float = 5.0  # seconds; the clock `connect`
     connections: int = 100

@@ -121,3 +121,11 @@ async def test_an_endpoint_that_cannot_be_used_is_refused_at_once(
     with pytest.raises(ValueError, match=sentence) as caught:
         connect(endpoint)
     assert "secret" not in str(caught.value)
+
+
+async def test_the_query_of_an_endpoint_goes_with_every_path(
+    serve: Serve, connect: Connect
+) -> None:
+    upstream = await serve(saying(OK))
+    asked = await _sent(connect(Endpoint(upstream.url, query="api-version=1")), upstream, b"", {})
+    assert asked.line == "GET /api/x?api-version=1 HTTP/1.1"
