@@ -14,7 +14,8 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec.structs import replace
 
-from adapters.registry import DIALECTS
+from adapters.providers import PROVIDERS, Provider
+from adapters.registry import spoken
 from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
@@ -95,9 +96,11 @@ def _deepest(routes: Mapping[str, ASGIApp]) -> ASGIApp:
 
 
 def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
+    base_url, _, query = settings.base_url.partition("?")
     endpoint = Endpoint(
-        base_url=settings.base_url,
-        headers=_credentials(settings.api_key),
+        base_url=base_url,
+        query=query,
+        headers=_credentials(settings),
         connect_timeout=settings.timeouts.connect,
         connections=settings.connections,
         proxy=settings.proxy,
@@ -116,11 +119,13 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         connections, metadata = HttpxConnections(endpoint), HttpxConnections(apart)
     except ValueError as error:
         raise ConfigError(f"upstreams.{name}: {error}") from None
-    return Upstream(name, DIALECTS[settings.dialect], traits, connections, metadata)
+    dialect = spoken(settings.dialect, settings.vendor)
+    return Upstream(name, dialect, traits, connections, metadata)
 
 
-def _credentials(api_key: str | None) -> Mapping[str, str]:
-    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+def _credentials(settings: UpstreamSettings) -> Mapping[str, str]:
+    row = PROVIDERS[settings.vendor] if settings.vendor else Provider()
+    return row.credentials(settings.api_key) if settings.api_key else {}
 
 
 def _new_id() -> str:

@@ -118,7 +118,8 @@ def _described(settings: Settings) -> Iterator[str]:
 def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
     place = "local" if upstream.local else "not local"
     key = "with a key" if upstream.api_key else "without a key"
-    yield f"upstream {name}: {upstream.dialect} at {upstream.base_url}, {place}, {key}"
+    spoken = upstream.vendor or upstream.dialect
+    yield f"upstream {name}: {spoken} at {upstream.address}, {place}, {key}"
     clocks = msgspec.structs.asdict(upstream.timeouts)
     yield "  clocks: " + ", ".join(f"{clock} {limit:g} s" for clock, limit in clocks.items())
     if upstream.keep_alive is not None:
@@ -146,7 +147,7 @@ def _serve(asked: argparse.Namespace) -> int:
     logging.getLogger("facade").setLevel(settings.server.log_level.upper())
     # After its drain uvicorn raises the signal again; its default would skip every clean-up.
     signal.signal(signal.SIGTERM, _leave)
-    behind = ", ".join(f"{name} ({it.base_url})" for name, it in settings.upstreams.items())
+    behind = ", ".join(f"{name} ({it.address})" for name, it in settings.upstreams.items())
     behind = f"the embedded model {NAME}" if engine else behind
     url = _url(settings.server, listener.getsockname()[1])
     server = _Server(_uvicorn(settings), f"facade answers at {url} from {behind}", engine)

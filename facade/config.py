@@ -20,6 +20,7 @@ from adapters.registry import DIALECTS
 from facade import environment
 from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
+from facade.vendors import filled
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
@@ -55,9 +56,11 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
 
     `local` says that what is sent stays with the operator (default: loopback addresses only).
     `client_cert` is one PEM file with certificate and key; relative files are beside the
-    configuration. `base_url` is loaded without a slash at its end.
+    configuration. `base_url` is loaded without a slash at the end of its path; its query goes
+    with every request. A vendor's row gives `dialect`, `base_url` and `api_key`.
     """
 
+    vendor: str | None = None
     dialect: str
     base_url: str
     api_key: Secret | None = None
@@ -70,6 +73,11 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
     client_cert: Path | None = None
     connections: Count = 100
     models: dict[str, UpstreamModelSettings] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """`base_url` without its query, which may hold a secret."""
+        return self.base_url.partition("?")[0]
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True):
@@ -92,7 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 # fmt: off
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "trusted_proxies", "ip_allowlist", "pepper", "workers",
-    "slots", "embedding_slots", "queue", "limits", "vendor",
+    "slots", "embedding_slots", "queue", "limits",
     "retries", "commit", "busy", "cold", "report_model",
     "store", "jobs", "keys",
 })
@@ -120,6 +128,9 @@ def load(
         if isinstance(document, dict) and isinstance(document.get("server", {}), dict):
             server = document.get("server", {}) | said["server"] | flags
             document = document | {"server": server}
+        if isinstance(document, dict) and isinstance(document.get("upstreams", {}), dict):
+            upstreams = filled(document.get("upstreams", {}), environ, sources)
+            document = document | {"upstreams": upstreams}
         folder = file.parent if file else Path()
         settings = Reader(environ, folder, NOT_BUILT).table(document, Settings)
         if file and not settings.upstreams:
@@ -193,9 +204,9 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
         known = " or ".join(repr(dialect) for dialect in DIALECTS)
         raise Fault(f"expected {known}", (*key, "dialect"))
     url = _url(upstream.base_url, (*key, "base_url"))
-    if url.username is not None or url.query or url.fragment:
+    if url.username is not None or url.fragment:
         raise Fault(
-            "the URL may hold no user, password, query or fragment; a key goes into api_key",
+            "the URL may hold no user, password or fragment; a key goes into api_key",
             (*key, "base_url"),
         )
     if _is_served_by(settings.server, url):
@@ -208,7 +219,8 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))
     local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local
-    return replace(upstream, base_url=upstream.base_url.rstrip("/"), local=local)
+    base_url = url._replace(path=url.path.rstrip("/")).geturl()
+    return replace(upstream, base_url=base_url, local=local)
 
 
 def _url(text: str, key: Key) -> SplitResult:

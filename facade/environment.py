@@ -8,11 +8,12 @@ so the one place that checks values also checks these.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
+from adapters.providers import PROVIDERS
 from facade.documents import Key
 
 
@@ -43,11 +44,23 @@ def given(environ: Mapping[str, str]) -> Given:
         sources[row.key] = row.variables[0]
     server = {key[1]: value for key, value in found.items() if key[0] == "server"}
     upstreams: dict[str, object] = {}
-    for name, fixed in _UPSTREAMS.items():
+    for name in dict.fromkeys(row.key[1] for row in ROWS if row.key[0] == "upstreams"):
         own = {key[2]: value for key, value in found.items() if key[:2] == ("upstreams", name)}
-        if own and "base_url" in fixed | own:
-            upstreams[name] = fixed | own
+        table = _table(name, own)
+        if table:
+            upstreams[name] = table
     return Given({"server": server, "upstreams": upstreams}, sources)
+
+
+def _table(name: str, own: dict[str, object]) -> dict[str, object] | None:
+    """The upstream that these keys make; None where they make none."""
+    row = PROVIDERS.get(name)
+    if row is None:
+        return {"dialect": name, **own} if "base_url" in own else None
+    if row.base_url and "base_url" in own:  # another server, which only has the same API
+        return {"dialect": row.dialect, **own}
+    known = "api_key" in own and (row.base_url or "base_url" in own)
+    return {"vendor": name, **own} if known else None
 
 
 def _is_service_link(value: str) -> bool:
@@ -109,6 +122,22 @@ def _service_url(host: str, port: str) -> str:
     return _ollama_url(f"{_bracketed(host)}:{port}" if port else host)
 
 
+def _reference(variable: str) -> Callable[[str], str]:
+    return lambda _: f"env:{variable}"  # so that a key is never read as a reference
+
+
+def _of_vendors() -> Iterator[Row]:
+    """What the rows of the vendors name. A variable that two of them name is the first's."""
+    taken: set[str] = set()
+    for name, row in PROVIDERS.items():
+        if row.base_url_variable:
+            yield Row((row.base_url_variable,), ("upstreams", name, "base_url"), str)
+        for variable in row.key_variables:
+            if variable not in taken:
+                yield Row((variable,), ("upstreams", name, "api_key"), _reference(variable))
+        taken.update(row.key_variables)
+
+
 # Where two rows set one key, the first wins.
 ROWS: Final = (
     Row(("FACADE_HOST",), ("server", "host"), str),
@@ -124,14 +153,5 @@ ROWS: Final = (
     ),
     Row(("OLLAMA_DEFAULT_OPTIONS",), ("upstreams", "ollama", "options"), _json),
     Row(("OPENAI_BASE_URL",), ("upstreams", "openai", "base_url"), str),
-    Row(
-        ("OPENAI_API_KEY",),
-        ("upstreams", "openai", "api_key"),
-        lambda _: "env:OPENAI_API_KEY",  # so that a key is never read as a reference
-    ),
+    *_of_vendors(),
 )
-
-_UPSTREAMS: Final[dict[str, dict[str, object]]] = {
-    "ollama": {"dialect": "ollama"},
-    "openai": {"dialect": "openai", "base_url": "https://api.openai.com/v1"},
-}

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from msgspec import NODEFAULT, Struct
 
+from adapters.providers import PROVIDERS
 from facade import config
 from facade.config import ModelSettings, ServerSettings, UpstreamSettings, load
 from facade.deadlines import Timeouts
@@ -74,6 +75,15 @@ def test_the_readme_has_every_variable_and_no_other() -> None:
     said = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
     elsewhere = {"FACADE_CONFIG", "FACADE_MODELS_DIR"}
     assert {variable for row in ROWS for variable in row.variables} | elsewhere == said
+
+
+def test_the_readme_has_every_vendor_with_its_key_and_its_address() -> None:
+    table = README.partition("\n| vendor | key")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.split("\n")[2:]]
+    assert [f"`{name}`" for name in PROVIDERS] == [name for name, _, _ in rows]
+    for row, (_, key, address) in zip(PROVIDERS.values(), rows, strict=True):
+        assert list(row.key_variables) == re.findall("`(.*?)`", key)
+        assert f"`{row.base_url or row.path}`" in address
 
 
 def test_every_variable_that_the_code_reads_is_in_the_readme() -> None:

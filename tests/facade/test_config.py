@@ -208,14 +208,12 @@ def test_a_base_url_is_http_with_a_host(tmp_path: Path, url: str) -> None:
     assert "facade.toml: upstreams.local.base_url: expected a URL like http://host:port" == said
 
 
-@pytest.mark.parametrize(
-    "url", ["http://me:sk-1@a", "http://sk-1@a", "http://a?k=sk-1", "http://a#sk-1"]
-)
+@pytest.mark.parametrize("url", ["http://me:sk-1@a", "http://sk-1@a", "http://a#sk-1"])
 def test_a_base_url_holds_no_credential_and_none_is_printed(tmp_path: Path, url: str) -> None:
     said = sentence(tmp_path, LOCAL.replace("http://127.0.0.1:11434", url))
     assert (
-        "facade.toml: upstreams.local.base_url: the URL may hold no user, password, query or "
-        "fragment; a key goes into api_key" == said
+        "facade.toml: upstreams.local.base_url: the URL may hold no user, password or fragment; "
+        "a key goes into api_key" == said
     )
 
 

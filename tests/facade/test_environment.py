@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.providers import PROVIDERS
 from facade.config import ConfigError, Settings, UpstreamSettings, load
 from facade.documents import Secret
 from facade.environment import ROWS
@@ -41,7 +42,35 @@ def openai(
     }
 
 
-CLOUD = "https://api.openai.com/v1"
+def vendor(name: str, base_url: str | None = None) -> dict[str, UpstreamSettings]:
+    """The upstream of a vendor, with the key "key"."""
+    return {
+        name: UpstreamSettings(
+            vendor=name,
+            dialect="openai",
+            base_url=base_url or PROVIDERS[name].base_url or "",
+            api_key=Secret("key"),
+            local=False,
+        )
+    }
+
+
+VENDORS = {
+    "openai": "OPENAI_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "xai": "XAI_API_KEY",
+    "together": "TOGETHER_API_KEY",
+    "fireworks": "FIREWORKS_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "cerebras": "CEREBRAS_API_KEY",
+    "perplexity": "PERPLEXITY_API_KEY",
+    "moonshot": "MOONSHOT_API_KEY",
+    "zai": "ZAI_API_KEY",
+    "alibaba": "DASHSCOPE_API_KEY",
+    "huggingface": "HF_TOKEN",
+}
 SERVER_ROWS: list[tuple[dict[str, str], str, object]] = [
     ({"FACADE_HOST": "127.0.0.2"}, "host", "127.0.0.2"),
     ({"FACADE_PORT": "9001"}, "port", 9001),
@@ -66,8 +95,23 @@ UPSTREAM_ROWS: list[tuple[dict[str, str], dict[str, UpstreamSettings]]] = [
         ollama("http://gpu:11434", options={"num_ctx": 8192, "stop": ["a"]}),
     ),
     ({"OLLAMA_DEFAULT_OPTIONS": '{"num_ctx": 8192}'}, {}),
-    ({"OPENAI_API_KEY": "sk-1"}, openai(CLOUD, "sk-1")),
-    ({"OPENAI_API_KEY": "file:/x"}, openai(CLOUD, "file:/x")),
+    *(({variable: "key"}, vendor(name)) for name, variable in VENDORS.items()),
+    ({"PPLX_API_KEY": "key"}, vendor("perplexity")),
+    ({"PPLX_API_KEY": "other", "PERPLEXITY_API_KEY": "key"}, vendor("perplexity")),
+    ({"GROQ_API_KEY": " "}, {}),
+    ({"AZURE_OPENAI_API_KEY": "key"}, {}),
+    ({"AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com/"}, {}),
+    (
+        {"AZURE_OPENAI_API_KEY": "key", "AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com/"},
+        vendor("azure", "https://me.openai.azure.com/openai/v1"),
+    ),
+    (
+        {
+            "AZURE_OPENAI_API_KEY": "key",
+            "AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com/openai/v1/",
+        },
+        vendor("azure", "https://me.openai.azure.com/openai/v1"),
+    ),
     (
         {"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1"},
         openai("http://127.0.0.1:1234/v1", local=True),
@@ -143,6 +187,17 @@ def test_the_environment_makes_upstreams_but_no_chain_between_them() -> None:
     settings = load({"OLLAMA_HOST": "gpu", "OPENAI_API_KEY": "sk-1"})
     assert ["ollama", "openai"] == list(settings.upstreams)
     assert settings.models == {}
+
+
+def test_a_key_is_never_read_as_a_reference() -> None:
+    upstream = load({"OPENAI_API_KEY": "file:/x"}).upstreams["openai"]
+    assert Secret("file:/x") == upstream.api_key
+
+
+def test_every_vendor_of_the_environment_is_one_upstream_and_none_leads_to_another() -> None:
+    settings = load(dict.fromkeys(VENDORS.values(), "key") | {"OLLAMA_HOST": "gpu"})
+    assert ["ollama", *VENDORS] == list(settings.upstreams)
+    assert {} == settings.models
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
