@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Final
 
 
 class Kind(Enum):
@@ -25,10 +27,23 @@ class Kind(Enum):
     MODEL_NOT_FOUND = "model_not_found"
     CONTEXT_LENGTH = "context_length"
     REJECTED = "rejected"  # any other 4xx: the request itself is at fault
+    TOO_LARGE = "too_large"  # for this target's rate limit, however long one waits
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     FAILED = "failed"  # the upstream's own failure
     GATEWAY = "gateway"  # the upstream could not reach what it relays to
+
+
+FINAL: Final = frozenset(
+    {
+        Kind.CREDENTIAL,
+        Kind.PAYMENT,
+        Kind.MODEL_NOT_FOUND,
+        Kind.CONTEXT_LENGTH,
+        Kind.REJECTED,
+        Kind.TOO_LARGE,
+    }
+)  # the same request to the same target fails again, however long one waits
 
 
 class AdapterError(Exception):
@@ -54,6 +69,8 @@ class UpstreamError(AdapterError):
 
     `type`, `param` and `code` are set where the upstream's own words (or the dialect's
     reading of them) are better than the row of the kind; `retry_after` is in seconds.
+    `retry`: whether the same request to the same target may succeed, by the kind if not given.
+    `more` stands beside the four keys of the error object.
     """
 
     def __init__(  # noqa: PLR0913 - the fields of an error object
@@ -66,6 +83,8 @@ class UpstreamError(AdapterError):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        retry: bool | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -75,6 +94,8 @@ class UpstreamError(AdapterError):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.retry = (kind not in FINAL or status == 409) if retry is None else retry
+        self.more = more or {}
 
 
 class Incomplete(UpstreamError):

@@ -16,7 +16,7 @@ Source: https://platform.openai.com/docs/guides/error-codes
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,7 +27,11 @@ _JSON: Final = "application/json"
 
 
 class FacadeError(Exception):
-    """An answer that is an error. `retry_after` is in seconds; `retry` False forbids retrying."""
+    """An answer that is an error. `retry_after` is in seconds.
+
+    `retry`: whether the client should try again; None leaves it to the status. `more` stands
+    beside the four keys of the error object.
+    """
 
     status = 500
     type = "server_error"
@@ -43,6 +47,7 @@ class FacadeError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
         retry: bool | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -52,19 +57,17 @@ class FacadeError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.retry = retry
+        self.more = more or {}
 
     def body(self) -> bytes:
         """The error object, with all four keys."""
-        return msgspec.json.encode(
-            {
-                "error": {
-                    "message": self.message,
-                    "type": self.type,
-                    "param": self.param,
-                    "code": self.code,
-                }
-            }
-        )
+        four = {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        return msgspec.json.encode({"error": {**four, **self.more}})
 
     def headers(self) -> dict[str, str]:
         headers = {"content-type": _JSON}
@@ -74,10 +77,13 @@ class FacadeError(Exception):
             headers["retry-after-ms"] = str(math.ceil(wait * 1000))
         if self.retry is False or (self.retry_after or 0) > LONGEST_CLIENT_WAIT:
             headers["x-should-retry"] = "false"
+        elif self.retry and self.status < 500 and self.status not in _RETRIED:
+            headers["x-should-retry"] = "true"
         return headers
 
 
 _LONGEST_WAIT: Final = 30 * 86_400.0  # seconds; an upstream may say anything
+_RETRIED: Final = (408, 409, 429)  # by SDKs of themselves, as 5xx are
 LONGEST_CLIENT_WAIT: Final = 60.0  # seconds; beyond it one SDK ignores Retry-After and hammers
 
 
@@ -121,12 +127,11 @@ class Refused(FacadeError):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`status` None: the upstream's own. `retry` False: trying again cannot help."""
+    """`status` None: the upstream's own."""
 
     status: int | None
     type: str
     code: str | None
-    retry: bool | None = None
 
 
 _CALLER = "invalid_request_error"
@@ -137,11 +142,12 @@ STATUSES: Final[dict[Kind, Row]] = {
     Kind.TIMEOUT: Row(504, _SERVER, "upstream_timeout"),
     Kind.CUT: Row(502, _SERVER, "upstream_incomplete"),
     Kind.BROKEN: Row(502, _SERVER, "upstream_broken"),
-    Kind.CREDENTIAL: Row(502, _SERVER, "upstream_auth", retry=False),
-    Kind.PAYMENT: Row(None, "insufficient_quota", "insufficient_quota", retry=False),
+    Kind.CREDENTIAL: Row(502, _SERVER, "upstream_auth"),
+    Kind.PAYMENT: Row(None, "insufficient_quota", "insufficient_quota"),
     Kind.MODEL_NOT_FOUND: Row(404, _CALLER, "model_not_found"),
     Kind.CONTEXT_LENGTH: Row(400, _CALLER, "context_length_exceeded"),
     Kind.REJECTED: Row(None, _CALLER, None),
+    Kind.TOO_LARGE: Row(None, _CALLER, "request_too_large"),
     Kind.RATE_LIMITED: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     Kind.OVERLOADED: Row(503, _SERVER, "server_overloaded"),
     Kind.FAILED: Row(None, _SERVER, "upstream_error"),
@@ -170,6 +176,7 @@ def told(error: Exception) -> FacadeError:
             param=error.param,
             code=error.code or row.code,
             retry_after=error.retry_after,
-            retry=row.retry,
+            retry=error.retry,
+            more=error.more,
         )
     return FacadeError("the facade failed to answer this request; its log says why")

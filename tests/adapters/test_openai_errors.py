@@ -1,62 +1,13 @@
-"""Errors of OpenAI-shaped upstreams: their kinds, their words, and how long to wait."""
+"""Errors of OpenAI-shaped upstreams: their words, and what the client is told."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 import pytest
 
-from adapters.errors import Kind, UpstreamError
-from adapters.openai import OpenAI
 from facade.errors import told
-
-
-def error(status: int, body: object, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    said = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return OpenAI().decode_error(status, headers or {}, said)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (400, {"error": {"message": "no"}}, Kind.REJECTED),
-        (401, {"detail": "Invalid API Key"}, Kind.CREDENTIAL),
-        (402, {"error": {"message": "Empty", "code": "invalid_request_error"}}, Kind.PAYMENT),
-        (403, {"error": {"message": "Not yours"}}, Kind.CREDENTIAL),
-        (404, {"error": {"message": "m", "code": "model_not_found"}}, Kind.MODEL_NOT_FOUND),
-        (404, {"error": {"message": "m", "param": "model"}}, Kind.MODEL_NOT_FOUND),
-        (
-            404,
-            {"object": "error", "message": "The model `m` does not exist."},
-            Kind.MODEL_NOT_FOUND,
-        ),
-        (404, {"error": {"message": "model 'm' not found"}}, Kind.MODEL_NOT_FOUND),
-        (404, b"404 page not found", Kind.REJECTED),
-        (408, {}, Kind.TIMEOUT),
-        (409, {}, Kind.REJECTED),
-        (413, {"error": {"message": "Request too large"}}, Kind.REJECTED),
-        (422, {"detail": [{"loc": ["body", "store"], "msg": "Extra"}]}, Kind.REJECTED),
-        (429, {"error": {"message": "slow", "type": "tokens"}}, Kind.RATE_LIMITED),
-        (429, {"error": {"message": "q", "code": "insufficient_quota"}}, Kind.PAYMENT),
-        (429, {"error": {"message": "q", "type": "insufficient_quota"}}, Kind.PAYMENT),
-        (500, {"error": {"message": "oops"}}, Kind.FAILED),
-        (501, b"", Kind.FAILED),
-        (502, b"<html><h1>502 Bad Gateway</h1></html>", Kind.GATEWAY),
-        (503, {"error": {"message": "Loading model", "code": 503}}, Kind.OVERLOADED),
-        (504, b"", Kind.TIMEOUT),
-        (529, {"error": {"message": "busy"}}, Kind.OVERLOADED),
-        (400, {"error": {"message": "m", "code": "context_length_exceeded"}}, Kind.CONTEXT_LENGTH),
-        (400, {"error": {"type": "exceed_context_size_error"}}, Kind.CONTEXT_LENGTH),
-        (400, {"message": "This model's maximum context length is 8"}, Kind.CONTEXT_LENGTH),
-        (413, {"error": {"message": "Too many tokens in the request"}}, Kind.CONTEXT_LENGTH),
-        (500, {"error": {"message": "cannot find the context length"}}, Kind.FAILED),
-        (401, {"error": {"message": "m", "code": "model_not_found"}}, Kind.CREDENTIAL),
-    ],
-)
-def test_the_kind_of_an_error(status: int, body: object, kind: Kind) -> None:
-    assert kind == error(status, body).kind
-    assert status == error(status, body).status
+from tests.adapters.openai_refusals import error
 
 
 @pytest.mark.parametrize(
@@ -71,8 +22,23 @@ def test_the_kind_of_an_error(status: int, body: object, kind: Kind) -> None:
         ({"detail": [{"loc": ["body", 0], "msg": "a"}, {"msg": "b"}, 7]}, "body.0: a; b"),
         ({"message": {"detail": [{"msg": "a"}]}}, "a"),
         ({"error": {"code": 400}}, "the upstream answered 400 without saying why"),
+        ([{"error": {"message": "a"}}], "a"),
+        ({"error": ["a", "b"]}, "a; b"),
+        ({"message": {"detail": "a"}, "object": "error"}, "a"),
+        ({"error": " a\n"}, "a"),
+        ({"error": {"message": "a", "metadata": {"raw": '{"error":"b"}'}}}, "a: b"),
+        ({"error": {"message": "a", "metadata": {"raw": {"message": "b"}}}}, "a: b"),
+        ({"error": {"message": "a", "metadata": {"raw": "b"}}}, "a: b"),
+        ({"error": {"message": "a b", "metadata": {"raw": "b"}}}, "a b"),
+        ({"error": {"message": "a", "metadata": {"raw": "<html>"}}}, "a"),
+        ({"error": {"message": "a", "metadata": {"raw": None}}}, "a"),
+        ({"error": {"metadata": {"raw": "b"}}}, "b"),
+        (b"no healthy\n upstream\n", "no healthy upstream"),
+        (b"a" * 999, "a" * 300),
         (["a"], "the upstream answered 400 without saying why"),
-        ("a", "the upstream answered 400 without saying why"),
+        (b'{"error": "cut', "the upstream answered 400 without saying why"),
+        (b"[" * 9999, "the upstream answered 400 without saying why"),
+        (b"\x00\x01", "the upstream answered 400 without saying why"),
         (b"<html>a</html>", "the upstream answered 400 without saying why"),
         (b"\xff\xfe", "the upstream answered 400 without saying why"),
         (b"", "the upstream answered 400 without saying why"),
@@ -104,32 +70,52 @@ def test_too_long_a_prompt_has_openais_code_whatever_the_upstream_says() -> None
         (400, "Incorrect key: sk-12", "Incorrect key: ***"),
         (400, "no model gpt-4o-mini-2024-07-18", "no model gpt-4o-mini-2024-07-18"),
         (401, "authentication-unsuccessful", "authentication-unsuccessful"),
+        (400, "Incorrect API key provided: xa***1bAB12cd34EF56", "Incorrect API key provided: ***"),
+        (400, "No: gsk_abcdefghij0123456789", "No: ***"),
+        (400, "no field hf_token", "no field hf_token"),
     ],
 )
 def test_no_credential_is_shown(status: int, message: str, shown: str) -> None:
     assert shown == error(status, {"error": {"message": message}}).message
 
 
-NOON = "Sat, 21 Nov 2026 12:00:00 GMT"
+def test_why_a_prompt_was_filtered_goes_to_the_client_beside_the_four_keys() -> None:
+    inner = {"code": "Policy", "content_filter_result": {"hate": {"filtered": True}}}
+    said = {"message": "no", "param": "prompt", "code": "content_filter", "status": 400}
+    answer = told(error(400, {"error": {**said, "type": None, "innererror": inner}}))
+    assert {
+        "message": "no",
+        "type": "invalid_request_error",
+        "param": "prompt",
+        "code": "content_filter",
+        "innererror": inner,
+    } == json.loads(answer.body())["error"]
+    other = told(error(401, {"error": {"message": "no", "innererror": inner}}))
+    assert {"message", "type", "param", "code"} == json.loads(other.body())["error"].keys()
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
+    ("status", "said", "headers", "told_to"),
     [
-        ({}, None),
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": "0"}, 0.0),
-        ({"retry-after": "2", "retry-after-ms": "1500"}, 1.5),
-        ({"retry-after": "1", "retry-after-ms": "0"}, 1.0),
-        ({"retry-after": "Sat, 21 Nov 2026 12:01:30 GMT", "date": NOON}, 90.0),
-        ({"retry-after": "Sat, 21 Nov 2026 11:00:00 GMT", "date": NOON}, 0.0),
-        ({"retry-after": "Sat, 21 Nov 2026 12:01:30 GMT"}, None),
-        ({"retry-after": "21 Nov 2026 12:01:30 -0000", "date": NOON}, None),
-        ({"retry-after": "soon", "date": NOON}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "nan"}, None),
+        (429, "m", {}, None),
+        (429, "m", {"retry-after": "86400"}, "false"),
+        (429, "out of credits", {}, "false"),
+        (500, "m", {"x-should-retry": "false"}, "false"),
+        (400, "m", {}, "false"),
+        (400, "m", {"x-should-retry": "true"}, "true"),
+        (400, "m", {"x-should-retry": "true", "retry-after": "61"}, "false"),
     ],
 )
-def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert seconds == error(429, {}, headers).retry_after
+def test_the_client_is_told_what_its_sdk_would_not_do_of_itself(
+    status: int, said: str, headers: dict[str, str], told_to: str | None
+) -> None:
+    answer = told(error(status, {"error": {"message": said}}, headers))
+    assert told_to == answer.headers().get("x-should-retry")
+
+
+@pytest.mark.parametrize(("status", "client"), [(413, 413), (429, 429)])
+def test_larger_than_the_limit_of_a_minute_is_told_as_it_was(status: int, client: int) -> None:
+    said = {"message": "Request too large", "type": "tokens", "code": "rate_limit_exceeded"}
+    answer = told(error(status, {"error": said}))
+    assert (client, "tokens", "rate_limit_exceeded") == (answer.status, answer.type, answer.code)
+    assert "false" == answer.headers()["x-should-retry"]

@@ -1,0 +1,149 @@
+"""The rate limits that an upstream tells in its headers, read into one form.
+
+Strategy: a header's name says which window it is of (`requests`, `tokens-minute`, ...) and
+which of its three values; a window counts requests or tokens, or does not concern us. Of
+several windows of one kind the tightest is told. What cannot be read is as if unsaid.
+Sources: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers,
+https://docs.anthropic.com/en/api/rate-limits, https://console.groq.com/docs/rate-limits,
+https://inference-docs.cerebras.ai/support/rate-limits, the IETF's draft ratelimit-headers
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from adapters import durations
+
+
+class Limit(Struct, frozen=True):
+    """One window. `reset` is in seconds from when it was told; None is unknown."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+
+    def after(self, seconds: float) -> Limit | None:
+        """What of it holds so much later; nothing once it was reset, but for a last while."""
+        if seconds > max(self.reset or 0.0, _HOLDS):
+            return None
+        return self if self.reset is None else replace(self, reset=max(self.reset - seconds, 0.0))
+
+
+class RateLimits(Struct, frozen=True):
+    requests: Limit | None = None
+    tokens: Limit | None = None
+
+    def after(self, seconds: float) -> RateLimits:
+        """What of them holds so much later."""
+        return RateLimits(
+            self.requests and self.requests.after(seconds),
+            self.tokens and self.tokens.after(seconds),
+        )
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds until there is something left again of what is used up, if that is known."""
+        empty = [each for each in (self.requests, self.tokens) if each and each.remaining == 0]
+        return max((each.reset for each in empty if each.reset is not None), default=None)
+
+    def headers(self) -> dict[str, str]:
+        """In OpenAI's form."""
+        said: dict[str, str] = {}
+        for kind, each in (("requests", self.requests), ("tokens", self.tokens)):
+            if each is None:
+                continue
+            if each.limit is not None:
+                said[f"x-ratelimit-limit-{kind}"] = str(each.limit)
+            if each.remaining is not None:
+                said[f"x-ratelimit-remaining-{kind}"] = str(each.remaining)
+            if each.reset is not None:
+                said[f"x-ratelimit-reset-{kind}"] = durations.spelled(each.reset)
+        return said
+
+
+SHOWN: Final = tuple(
+    f"x-ratelimit-{value}-{kind}"
+    for kind in ("requests", "tokens")
+    for value in ("limit", "remaining", "reset")
+)
+
+_VALUE: Final = "(?P<value>limit|remaining|reset)"
+_NAMES: Final = tuple(
+    re.compile(form)
+    for form in (
+        rf"(?:x-)?ratelimit-{_VALUE}(?:-(?P<window>[a-z0-9-]+))?",
+        rf"[a-z]+-ratelimit-(?P<window>[a-z-]+)-{_VALUE}",
+        rf"(?P<window>ratelimitbysize)-{_VALUE}",
+        rf"x-(?P<window>trial-endpoint|endpoint-monthly)-call-{_VALUE}",
+    )
+)
+_COUNT: Final = re.compile(r"\s*(-?[0-9]{1,15})(?:\.[0-9]*)?\s*(?:[,;]|$)")
+_TOKENS: Final = frozenset({"tokens", "ratelimitbysize"})
+_REQUESTS: Final = frozenset({"requests", "req", "endpoint"})
+_LONGEST_RESET: Final = 366 * 86_400.0  # seconds; what is beyond is no time at all
+_HOLDS: Final = 60.0  # seconds; most windows are of a minute
+
+
+def read(headers: Mapping[str, str], now: float | None) -> RateLimits | None:
+    """What the headers (names in lower case) say; None if nothing.
+
+    `now` is the Unix time, for those who tell a reset as a date; None: unknown.
+    """
+    windows: dict[str, dict[str, str]] = {}
+    for name, text in headers.items():
+        if "limit" in name or "remaining" in name:
+            _sort(name, text, windows)
+    if not windows:
+        return None
+    limits = RateLimits(
+        requests=_tightest(windows, _REQUESTS, now), tokens=_tightest(windows, _TOKENS, now)
+    )
+    return limits if limits.requests or limits.tokens else None
+
+
+def _sort(name: str, text: str, windows: dict[str, dict[str, str]]) -> None:
+    for form in _NAMES:
+        if found := form.fullmatch(name):
+            window = found["window"] or "requests"  # where it is not said, calls are counted
+            windows.setdefault(window, {})[found["value"]] = text
+            return
+
+
+def _tightest(
+    windows: Mapping[str, Mapping[str, str]], words: frozenset[str], now: float | None
+) -> Limit | None:
+    """Of the windows of one kind, that of which the smallest part is left; then the longest."""
+    said = (_window(values, now) for name, values in windows.items() if words & {*name.split("-")})
+    return min((each for each in said if each), key=_looseness, default=None)
+
+
+def _looseness(window: Limit) -> tuple[float, float]:
+    if window.remaining is None:
+        left = 1.0  # nothing says that it is tight
+    else:
+        left = min(window.remaining / (window.limit or max(window.remaining, 1)), 1.0)
+    return left, -(window.reset or 0.0)
+
+
+def _window(values: Mapping[str, str], now: float | None) -> Limit | None:
+    """A limit that is not above 0 is a filler, and so is what stands beside it."""
+    limit, remaining = _count(values.get("limit")), _count(values.get("remaining"))
+    if limit is not None and limit <= 0:
+        return None
+    if remaining is not None and remaining < 0:
+        remaining = None
+    if limit is None and remaining is None:
+        return None
+    reset = durations.until(values.get("reset"), now)
+    return Limit(limit, remaining, reset if reset is None or reset <= _LONGEST_RESET else None)
+
+
+def _count(text: str | None) -> int | None:
+    """Of `100, 100;w=60` the first: the rest is how the window is made."""
+    found = _COUNT.match(text or "")
+    return int(found[1]) if found else None
