@@ -55,6 +55,7 @@ class Target(Struct, frozen=True):
     keep_alive: str | int | None = None
     facts: Facts = Facts()
     version: tuple[int, ...] | None = None  # of the upstream's server; None: unknown, so newest
+    fingerprint: str | None = None  # of the model and its settings, for answers we write
 
 
 class StreamDecoder(Protocol):

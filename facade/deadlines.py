@@ -34,12 +34,12 @@ class Clocks:
 
     def __init__(self, timeouts: Timeouts, *, loads: bool, silent: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timeouts = timeouts
+        self.timeouts = timeouts
+        self.waits_for_content = True
         self._silent = silent
         self._started = self._loop.time()
         self._name = "total"
         self._at = self._total = self._started + timeouts.total
-        self._waits_for_content = True
         self._cancel: Callable[[], object] | None = None  # what is waited for
         self._expired: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,17 +50,17 @@ class Clocks:
 
     def loaded(self, since_start: bool) -> None:
         """The model is in memory, `since_start` of the attempt or only now."""
-        if not self._waits_for_content:
+        if not self.waits_for_content:
             return
         if self._silent:
             self._set("total", self._total)
         else:
             begins = self._started if since_start else self._loop.time()
-            self._set("first_token", begins + self._timeouts.first_token)
+            self._set("first_token", begins + self.timeouts.first_token)
 
     def content(self) -> None:
         """The answer has begun: from now on only idle and total hold."""
-        self._waits_for_content = False
+        self.waits_for_content = False
         self._set("total", self._total)
 
     async def guard(self, step: Wait[T], *, idle: bool = False) -> T:
@@ -68,8 +68,8 @@ class Clocks:
 
         `idle`: silence while waiting for this counts.
         """
-        if idle and not self._waits_for_content and not self._silent:
-            self._set("idle", self._loop.time() + self._timeouts.idle)
+        if idle and not self.waits_for_content and not self._silent:
+            self._set("idle", self._loop.time() + self.timeouts.idle)
         self._cancel = step.cancel
         self._arm()
         try:

@@ -8,10 +8,12 @@ needs them, and kept by the model's digest.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from adapters.dialect import DescribesModels, Facts, ListsModels, Model, Target, TellsVersion
@@ -22,6 +24,7 @@ from facade.waits import Wait
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REFRESH_AT_MOST_EVERY: Final = 1.0  # seconds
+_MOST_TARGETS: Final = 1000
 _FACTS_HOLD: Final = 300.0  # seconds, for a model whose digest no listing tells
 
 
@@ -32,6 +35,7 @@ class Listing:
         self._upstream = upstream
         self._models: dict[str, Model] = {}
         self._version: tuple[int, ...] | None = None
+        self._targets: dict[str, Target] = {}  # as the latest refresh makes them
         self._facts: dict[tuple[str, str | None], tuple[float, Facts]] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at: float | None = None
@@ -58,6 +62,15 @@ class Listing:
 
     def target(self, model: str, *, describe: bool) -> Target | Wait[Target]:
         """The target, with the model's facts if `describe`; a Wait where they must be asked."""
+        target = self._targets.get(model) or self._make_target(model)
+        dialect = self._upstream.dialect
+        if not describe or not isinstance(dialect, DescribesModels):
+            return target
+        if target.facts.capabilities is not None:
+            return target
+        return asyncio.ensure_future(self._described(dialect, target))
+
+    def _make_target(self, model: str) -> Target:
         traits = self._upstream.traits
         listed = self.find(model)
         options = {**traits.options, **(named(traits.model_options, model) or {})}
@@ -69,12 +82,11 @@ class Listing:
             facts=listed.facts if listed else Facts(),
             version=self._version,
         )
-        dialect = self._upstream.dialect
-        if not describe or not isinstance(dialect, DescribesModels):
-            return target
-        if target.facts.capabilities is not None:
-            return target
-        return asyncio.ensure_future(self._described(dialect, target))
+        target = replace(target, fingerprint=_fingerprint(target))
+        if len(self._targets) >= _MOST_TARGETS:  # names are the callers', and any may be asked
+            self._targets.clear()
+        self._targets[model] = target
+        return target
 
     def close(self) -> None:
         """End a refresh that is under way."""
@@ -111,6 +123,7 @@ class Listing:
             self.state = "down"
             _log.warning("%s: the models cannot be listed: %s", self._upstream.name, error)
         finally:
+            self._targets.clear()
             self._refreshed_at = asyncio.get_running_loop().time()
             self._refreshing = None
 
@@ -141,5 +154,13 @@ async def _all(waits: list[Wait[None]]) -> None:
 
 def named(models: Mapping[str, T], name: str) -> T | None:
     """What stands under the name; `x` is `x:latest`."""
-    same = (name, f"{name}:latest", name.removesuffix(":latest"))
-    return next((models[each] for each in same if each in models), None)
+    for same in (name, f"{name}:latest", name.removesuffix(":latest")):
+        if same in models:
+            return models[same]
+    return None
+
+
+def _fingerprint(target: Target) -> str:
+    """The same for the same model with the same settings, as far as they are known."""
+    known = (target.upstream, target.model, target.facts.digest, target.version, target.options)
+    return "fp_" + hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:10]

@@ -20,8 +20,8 @@ from facade.config import ServerSettings
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
 from facade.faces import sse
 from facade.wire.answer import AnswerWriter
-from facade.wire.asgi import Client, read_body, until_hang_up
-from facade.wire.server import ABORT
+from facade.wire.asgi import Client, Connection, read_body, until_hang_up
+from facade.wire.server import CONNECTION
 
 _log = logging.getLogger("facade.requests")
 
@@ -73,17 +73,13 @@ class Edge:
             def stopping(answer: AnswerWriter) -> None:
                 _tell(Stopping("the facade is being stopped: try again"), answer)
 
-            abort = (scope.get("extensions") or {}).get(ABORT, _nothing)
-            client = Client(receive, send, cast(Callable[[], None], abort))
+            connection = (scope.get("extensions") or {}).get(CONNECTION)
+            client = Client(receive, send, cast(Connection | None, connection))
             status = await until_hang_up(client, self._server.client_idle, work, stopping)
-            _log.info(
-                "%s %s %s %.0f ms %s",
-                request.method,
-                quote(request.path),
-                status or "left",
-                (time.perf_counter() - began) * 1000,
-                request_id,
-            )
+            if _log.isEnabledFor(logging.INFO):
+                took = (time.perf_counter() - began) * 1000
+                said = (request.method, quote(request.path), status or "left", took, request_id)
+                _log.info("%s %s %s %.0f ms %s", *said)
 
         return application
 
@@ -141,10 +137,6 @@ def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:
         "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
         "access-control-max-age": "600",
     }
-
-
-def _nothing() -> None:
-    """What aborts a client where the server has no way to."""
 
 
 def _tell(error: Exception, answer: AnswerWriter) -> None:

@@ -9,12 +9,10 @@ failure keeps its own status.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from adapters.dialect import Dialect, Encoded, Reply, Target
@@ -84,7 +82,7 @@ class Pipeline:
         answer.headers["x-facade-attempts"] = "1"
         for warning in calls[0].warnings:
             _warn(answer, warning)
-        reply = Reply(identity.id, identity.created, target.model, _fingerprint(target))
+        reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
         answering = _stream if ask.streamed else _whole
         try:
             await answering(ask, answer, (upstream, calls, reply))
@@ -149,9 +147,3 @@ async def _relay(answering: Answering, face: Face, answer: AnswerWriter) -> None
 def _warn(answer: AnswerWriter, warning: str) -> None:
     known = answer.headers.get("x-facade-warning")
     answer.headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
-
-
-def _fingerprint(target: Target) -> str:
-    """The same for the same model with the same settings, as far as they are known."""
-    known = (target.upstream, target.model, target.facts.digest, target.version, target.options)
-    return "fp_" + hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:10]

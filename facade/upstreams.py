@@ -7,9 +7,8 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Final
 
 from msgspec import Struct, field
@@ -26,11 +25,11 @@ from adapters.dialect import (
 from adapters.errors import Incomplete, Kind, UpstreamError, broken
 from adapters.wire import Chunk
 from facade.deadlines import Clocks, Timeouts
+from facade.loading import Loading
 from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange
 
 _LONGEST_WHOLE: Final = 256 * 1024 * 1024  # bytes: 2,048 long vectors fit
 _LONGEST_ERROR: Final = 1024 * 1024
-_ASK_LOADED_EVERY: Final = 1.0  # seconds
 _METADATA: Final = Timeouts(load=10, first_token=10, idle=10, total=10)
 
 
@@ -63,24 +62,23 @@ class Upstream:
         self.traits = traits
         self._connections = connections
         self._metadata = metadata
-        self._asking_loaded: asyncio.Task[frozenset[str]] | None = None
+        # Asked once: looking a protocol's verbs up costs more than all else of a request.
+        self._amends = dialect if isinstance(dialect, Amends) else None
+        self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
 
     async def open(self, encoded: Encoded, reply: Reply, held: ExitStack) -> Answering:
         """Send one call and wait for its first content. Raises UpstreamError."""
         clocks = Clocks(
             self.traits.timeouts,
-            loads=isinstance(self.dialect, ListsLoaded),
+            loads=self._loading is not None,
             silent=encoded.stream is None or encoded.heartbeat is None,
         )
         held.callback(clocks.stop)
-        waiting = held.enter_context(ExitStack())
-        if isinstance(self.dialect, ListsLoaded):
-            watch = asyncio.create_task(self._watch_loading(self.dialect, reply.model, clocks))
-            waiting.callback(watch.cancel)
+        if self._loading:
+            held.callback(self._loading.watch(reply.model, clocks).stop)
         exchange = await self._exchange(encoded.request, clocks, held)
         answering = Answering(exchange, encoded, reply, clocks)
         await answering.begin()
-        waiting.close()
         return answering
 
     async def ask(self, request: UpstreamRequest) -> bytes:
@@ -91,12 +89,12 @@ class Upstream:
             exchange, error = await self._send(self._metadata, request, clocks, held)
             if error is not None:
                 raise error
-            with upstream_errors():
+            with upstream_errors:
                 return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
     async def close(self) -> None:
-        if self._asking_loaded is not None:
-            self._asking_loaded.cancel()
+        if self._loading:
+            self._loading.close()
         await self._connections.close()
         await self._metadata.close()
 
@@ -107,7 +105,7 @@ class Upstream:
         exchange, error = await self._send(self._connections, request, clocks, held)
         if error is None:
             return exchange
-        again = self.dialect.amend(request, error) if isinstance(self.dialect, Amends) else None
+        again = self._amends.amend(request, error) if self._amends else None
         if again is not None:
             exchange, error = await self._send(self._connections, again, clocks, held)
         if error is not None:
@@ -117,7 +115,7 @@ class Upstream:
     async def _send(
         self, on: Connections, request: UpstreamRequest, clocks: Clocks, held: ExitStack
     ) -> tuple[Exchange, UpstreamError | None]:
-        with upstream_errors():
+        with upstream_errors:
             exchange = await clocks.guard(
                 on.open(request.method, request.path, request.body, request.headers)
             )
@@ -128,28 +126,6 @@ class Upstream:
         if exchange.status < 400:
             return exchange, broken(f"the upstream answered {exchange.status}")
         return exchange, self.dialect.decode_error(exchange.status, exchange.headers, body)
-
-    async def _watch_loading(self, dialect: ListsLoaded, model: str, clocks: Clocks) -> None:
-        """Ask what is in memory, once a second, until the model is."""
-        first = min(_ASK_LOADED_EVERY, self.traits.timeouts.first_token)
-        await asyncio.sleep(first)
-        since_start = True
-        while not {model, f"{model}:latest"} & await self._loaded(dialect):
-            since_start = False
-            await asyncio.sleep(_ASK_LOADED_EVERY)
-        clocks.loaded(since_start)
-
-    async def _loaded(self, dialect: ListsLoaded) -> frozenset[str]:
-        """What is in memory: one asking at a time, for all who wait."""
-        if self._asking_loaded is None or self._asking_loaded.done():
-            self._asking_loaded = asyncio.create_task(self._ask_loaded(dialect))
-        return await asyncio.shield(self._asking_loaded)
-
-    async def _ask_loaded(self, dialect: ListsLoaded) -> frozenset[str]:
-        try:
-            return dialect.decode_loaded(await self.ask(dialect.loaded_request()))
-        except UpstreamError:
-            return frozenset()  # unknown is not loaded: the longer clock holds
 
 
 class Answering:
@@ -188,7 +164,7 @@ class Answering:
 
     async def whole(self) -> bytes:
         """The body of an answer that comes in one piece."""
-        with upstream_errors():
+        with upstream_errors:
             return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
 
     async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
@@ -197,7 +173,7 @@ class Answering:
         if self._done:
             self._ended = True
             return decoder.close()
-        with upstream_errors():
+        with upstream_errors:
             received = await _next(self._exchange, self._clocks)
         if not received:
             self._ended = True
@@ -228,14 +204,19 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
     return b"".join(pieces)
 
 
-@contextmanager
-def upstream_errors() -> Iterator[None]:
+class _UpstreamErrors:
     """What a connection did wrong, as an UpstreamError."""
-    try:
-        yield
-    except ConnectTimeout as fault:
-        raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
-    except ConnectionFault as fault:
-        if fault.sent:
-            raise Incomplete(str(fault)) from fault
-        raise UpstreamError(Kind.UNREACHABLE, str(fault)) from fault
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, fault: BaseException | None, __: object) -> None:
+        if isinstance(fault, ConnectTimeout):
+            raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
+        if isinstance(fault, ConnectionFault):
+            if fault.sent:
+                raise Incomplete(str(fault)) from fault
+            raise UpstreamError(Kind.UNREACHABLE, str(fault)) from fault
+
+
+upstream_errors: Final = _UpstreamErrors()  # without state; a generator costs ten times as much

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from litestar.types import Receive, Send
 
@@ -27,10 +27,13 @@ _PRINTABLE: Final = bytes.maketrans(
 
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI takes them; what is not printable ASCII becomes `?`, what is long is cut."""
-    return [
-        (name.encode("ascii"), value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE))
-        for name, value in headers.items()
-    ]
+    return [(name.encode(), _header_value(value)) for name, value in headers.items()]
+
+
+def _header_value(value: str) -> bytes:
+    if len(value) > _LONGEST or not (value.isascii() and value.isprintable()):
+        return value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE)
+    return value.encode()
 
 
 class AsgiAnswer:
@@ -166,12 +169,25 @@ async def read_body(receive: Receive, most: int) -> bytes:
             return b"".join(pieces)
 
 
+class Connection(Protocol):
+    """A client's connection, from a server that gives more of it than ASGI does."""
+
+    def abort(self) -> None:
+        """Close the socket without waiting for what the client has not taken."""
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        """Call `leave` once, when the client is gone; at once if it is gone already."""
+
+    def forget(self) -> None:
+        """Call nothing any more."""
+
+
 class Client(NamedTuple):
-    """A client as ASGI gives it; `abort` closes its socket, where the server can."""
+    """A client as ASGI gives it. Without a `connection` its leaving is asked of `receive`."""
 
     receive: Receive
     send: Send
-    abort: Callable[[], None]
+    connection: Connection | None = None
 
 
 def _own_task() -> asyncio.Task[object]:
@@ -197,21 +213,17 @@ async def until_hang_up(
 
     def leave() -> None:
         nonlocal left
-        left = True
-        task.cancel()
+        if not answer.complete:  # servers also say "disconnect" after the last byte
+            left = True
+            task.cancel()
 
     def cut() -> None:
-        client.abort()
+        if client.connection:
+            client.connection.abort()
         leave()
 
-    async def watch() -> None:
-        while (await client.receive())["type"] != "http.disconnect":
-            pass
-        if not answer.complete:  # servers also say "disconnect" after the last byte
-            leave()
-
     answer = AsgiAnswer(client.send, client_idle, cut)
-    watcher = asyncio.create_task(watch())
+    unwatch = _watch(client, leave)
     try:
         await work(answer)
         await answer.sent()
@@ -222,6 +234,20 @@ async def until_hang_up(
         stopping(answer)
         await answer.sent()
     finally:
-        watcher.cancel()
+        unwatch()
         answer.close()
     return answer.status
+
+
+def _watch(client: Client, leave: Callable[[], None]) -> Callable[[], object]:
+    """Have `leave` called when the client is gone; gives what ends that."""
+    if client.connection:
+        client.connection.on_leave(leave)
+        return client.connection.forget
+    return asyncio.create_task(_received_all(client.receive, leave)).cancel
+
+
+async def _received_all(receive: Receive, leave: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()

@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol, with what a proxy needs and ASGI has no word for.
 
-A request's scope has the extension `facade.abort`, which closes the client's socket without
-waiting for what it has not taken. A request's head has a size, beyond which it is refused.
+A request's scope has the extension `facade.connection`: it tells without a task that the client
+has left, and closes its socket without waiting for what it has not taken. A request's head has
+a size, beyond which it is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,17 +19,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from facade.errors import BadRequest
 from facade.wire.asgi import raw_headers
 
-ABORT: Final = "facade.abort"
+CONNECTION: Final = "facade.connection"
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
 _OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection; also the `Connection` of its requests, of which one runs at a time."""
 
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
+    _leave: Callable[[], None] | None = None
+    _gone = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -62,7 +66,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        extensions: dict[str, Any] = {ABORT: self.transport.abort}
+        extensions: dict[str, Any] = {CONNECTION: self}
         self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
@@ -72,3 +76,20 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head = True
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._gone = True
+        if self._leave:
+            self._leave()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        if self._gone:
+            leave()
+
+    def forget(self) -> None:
+        self._leave = None

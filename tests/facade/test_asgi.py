@@ -12,45 +12,12 @@ from hypothesis import strategies as st
 
 from facade.errors import TooLarge
 from facade.wire import asgi
-from facade.wire.asgi import AsgiAnswer, Client, raw_headers, read_body, until_hang_up
+from facade.wire.asgi import AsgiAnswer, raw_headers, read_body, until_hang_up
+from tests.facade.slow_client import SlowClient
 
-Message = dict[str, Any]
 Step = tuple[str, bytes | int]
 READ_AHEAD: Final = 20
 SLICE: Final = 8
-
-
-class SlowClient:
-    """The server's side of ASGI: a send ends when the client takes it."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-        self.gone = asyncio.Event()
-        self.aborted = False
-        self._takes = asyncio.Semaphore(0)
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        await self._takes.acquire()
-        self.sent.append(dict(message))
-
-    async def receive(self) -> Any:  # noqa: ANN401 - an ASGI message
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    def take(self, messages: int = 1_000) -> None:
-        for _ in range(messages):
-            self._takes.release()
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    @property
-    def asgi(self) -> Client:
-        return Client(self.receive, self.send, self.abort)
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.sent[1:])
 
 
 @pytest.fixture(autouse=True)
@@ -195,20 +162,36 @@ def _no_stop(_: AsgiAnswer) -> None:
     raise AssertionError("the server does not stop")
 
 
-async def test_a_client_that_leaves_cancels_the_work() -> None:
+WAYS: Final = pytest.mark.parametrize("way", ["connected", "plain"])
+
+
+@WAYS
+async def test_a_client_that_leaves_cancels_the_work(way: str) -> None:
     client = SlowClient()
     released = asyncio.Event()
 
     async def work(_: AsgiAnswer) -> None:
-        client.gone.set()
+        client.leave()
         try:
             await asyncio.Event().wait()
         finally:
             released.set()
 
-    assert await until_hang_up(client.asgi, 60, work, _no_stop) is None
+    assert await until_hang_up(getattr(client, way), 60, work, _no_stop) is None
     assert released.is_set()
     assert not client.aborted
+    assert 0 == _cancels()
+
+
+@WAYS
+async def test_a_client_that_had_left_before_cancels_the_work(way: str) -> None:
+    client = SlowClient()
+    client.leave()
+
+    async def work(_: AsgiAnswer) -> None:
+        await asyncio.Event().wait()
+
+    assert await until_hang_up(getattr(client, way), 60, work, _no_stop) is None
     assert 0 == _cancels()
 
 
@@ -218,7 +201,8 @@ def _cancels() -> int:
     return task.cancelling()
 
 
-async def test_a_client_that_leaves_after_the_last_byte_has_its_answer() -> None:
+@WAYS
+async def test_a_client_that_leaves_after_the_last_byte_has_its_answer(way: str) -> None:
     client = SlowClient()
     client.take()
 
@@ -228,10 +212,11 @@ async def test_a_client_that_leaves_after_the_last_byte_has_its_answer() -> None
     async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
         await client.send(message)
         if not message.get("more_body", True):
-            client.gone.set()
+            client.leave()
             await _turns(3)
 
-    assert 204 == await until_hang_up(client.asgi._replace(send=send), 60, work, _no_stop)
+    asked = getattr(client, way)._replace(send=send)
+    assert 204 == await until_hang_up(asked, 60, work, _no_stop)
 
 
 async def test_a_client_that_takes_nothing_is_aborted() -> None:
@@ -245,7 +230,7 @@ async def test_a_client_that_takes_nothing_is_aborted() -> None:
         assert room is not None
         await room
 
-    assert await until_hang_up(client.asgi, 0.05, work, _no_stop) is None
+    assert await until_hang_up(client.connected, 0.05, work, _no_stop) is None
     assert client.aborted
     assert 1 == len(client.sent)
 
@@ -255,7 +240,7 @@ async def test_a_bug_in_the_work_is_the_servers_to_report() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await until_hang_up(SlowClient().asgi, 60, work, _no_stop)
+        await until_hang_up(SlowClient().plain, 60, work, _no_stop)
 
 
 async def test_a_body_that_is_cut_is_what_there_is_of_it() -> None:
