@@ -8,14 +8,14 @@ Source: https://platform.openai.com/docs/api-reference/introduction
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from adapters import openai_answers as answers
 from adapters import openai_errors
 from adapters import openai_requests as requests
 from adapters import openai_stream as streams
-from adapters.dialect import Encoded, Model, Target, UpstreamRequest
+from adapters.dialect import Encoded, Model, Reply, Target, UpstreamRequest, Whole
 from adapters.errors import UpstreamError
 from adapters.openai_requests import PLAIN, Quirks
 from adapters.wire import ChatCall, CompletionCall, EmbeddingCall
@@ -43,7 +43,10 @@ class Unlisted:
 
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded:
         request, warnings = requests.embeddings(self._quirks, call, target)
-        return Encoded(request, whole=partial(answers.embeddings, call.request), warnings=warnings)
+        whole = partial(answers.embeddings, call.request)
+        if self._quirks.vectors:
+            whole = partial(_after, self._quirks.vectors, whole)
+        return Encoded(request, whole=whole, warnings=warnings)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return openai_errors.decode(status, headers, body)
@@ -56,4 +59,14 @@ class OpenAI(Unlisted):
         return UpstreamRequest("GET", "/models")
 
     def decode_models(self, body: bytes) -> list[Model]:
-        return answers.models(body)
+        bare = body.lstrip().startswith(b"[")  # a list without the object around it
+        return answers.models(b'{"data":' + body + b"}" if bare else body)
+
+
+def _after(
+    first: Callable[[bytes], bytes],
+    read: Callable[[bytes, Reply], Whole],
+    body: bytes,
+    reply: Reply,
+) -> Whole:
+    return read(first(body), reply)

@@ -55,13 +55,16 @@ _UNASKED: Final[Mapping[str, tuple[object, ...]]] = {  # values that say what ho
 
 
 class Draft:
-    """A chat request under change: `changes` at its top level, `messages` by their position."""
+    """A chat request under change: `changes` at its top level, `messages` by their position.
+
+    `ignored` are fields left out whose loss the caller is told.
+    """
 
     def __init__(self, request: ChatRequest, changes: Inside) -> None:
         self.request = request
         self.changes = changes
         self.messages: dict[int, Inside] = defaultdict(Inside)
-        self.warnings: list[str] = []
+        self.ignored: list[str] = []
 
 
 class Quirks(Struct, frozen=True, kw_only=True):
@@ -77,6 +80,7 @@ class Quirks(Struct, frozen=True, kw_only=True):
     embedding_fields: Names = field(default_factory=dict)
     developer: bool = True  # whether it knows that role; else it is "system" there
     verbs: tuple[Callable[[Draft], None], ...] = ()
+    vectors: Callable[[bytes], bytes] | None = None  # an answer with vectors in a form of its own
 
 
 PLAIN: Final = Quirks()
@@ -94,7 +98,7 @@ def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
     draft = Draft(call.request, _changes(quirks, call, target))
     if quirks is not PLAIN:
         fields = _object.decode(call.body)
-        _rename(quirks.fields, fields, draft.changes, draft.warnings)
+        draft.ignored += _rename(quirks.fields, fields, draft.changes)
         if quirks.in_messages:
             _rename_in_messages(quirks.in_messages, fields["messages"], draft)
         if not quirks.developer:
@@ -104,7 +108,7 @@ def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
         if draft.messages:
             draft.changes["messages"] = Inside(draft.messages.items())
     request = _request(quirks, "/chat/completions", call, target, draft.changes)
-    return Ready(request, tuple(draft.warnings))
+    return Ready(request, _warnings(draft.ignored))
 
 
 def completion(quirks: Quirks, call: CompletionCall, target: Target) -> UpstreamRequest:
@@ -115,10 +119,10 @@ def completion(quirks: Quirks, call: CompletionCall, target: Target) -> Upstream
 
 def embeddings(quirks: Quirks, call: EmbeddingCall, target: Target) -> Ready:
     """Embeddings. What format they come in is no matter: the answer is converted."""
-    changes, warnings = _renamed_model(call, target), list[str]()
+    changes, ignored = _renamed_model(call, target), list[str]()
     if quirks.embedding_fields:
-        _rename(quirks.embedding_fields, _object.decode(call.body), changes, warnings)
-    return Ready(_request(quirks, "/embeddings", call, target, changes), tuple(warnings))
+        ignored = _rename(quirks.embedding_fields, _object.decode(call.body), changes)
+    return Ready(_request(quirks, "/embeddings", call, target, changes), _warnings(ignored))
 
 
 # -- verbs of single vendors ---------------------------------------------------------------
@@ -152,7 +156,7 @@ _LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 
 def _short(call_id: str) -> str:
-    number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).digest())
+    number = int.from_bytes(hashlib.sha256(call_id.encode()).digest())
     return "".join(_LETTERS[number // 62**place % 62] for place in range(9))
 
 
@@ -192,17 +196,16 @@ _NOT_IN_A_SEGMENT: Final = re.compile(r"[^\w.-]+|^\.+$", re.ASCII)
 
 
 def _quoted(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())
 
 
-def _rename(
-    names: Names, said: Mapping[str, Raw], changes: Inside, warnings: list[str], at: str = ""
-) -> None:
-    """Note what becomes of the fields that have another name, or none.
+def _rename(names: Names, said: Mapping[str, Raw], changes: Inside, at: str = "") -> list[str]:
+    """Note what becomes of the fields that have another name, or none; gives what is missed.
 
     What is said under the vendor's own name stays. Raises InvalidRequest for what has no name
-    and cannot be missed; of other losses a warning tells, unless they change nothing.
+    and cannot be done without; `at` is where it would stand.
     """
+    ignored = []
     for name, own in names.items():
         if name not in said:
             continue
@@ -215,7 +218,8 @@ def _rename(
                 raise InvalidRequest(
                     f"this model's upstream has no {name}", at + name, "unsupported_parameter"
                 )
-            warnings.append(f"{at}{name} is ignored: this model's upstream does not know it")
+            ignored.append(name)
+    return ignored
 
 
 def _asked(name: str, value: Raw) -> bool:
@@ -231,9 +235,16 @@ def _rename_in_messages(names: Names, messages: Raw, draft: Draft) -> None:
     ):
         if names.keys().isdisjoint(said):
             continue
-        unheard: list[str] = []  # the id of its call says whose result this is
-        warnings = unheard if message.role == "tool" else draft.warnings
-        _rename(names, said, draft.messages[place], warnings, f"messages[{place}].")
+        ignored = _rename(names, said, draft.messages[place], f"messages[{place}].")
+        if message.role != "tool":  # whose call has the name too
+            draft.ignored += [f"messages[].{name}" for name in ignored]
+
+
+def _warnings(ignored: list[str]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} is ignored: this model's upstream does not know it"
+        for name in dict.fromkeys(ignored)
+    )
 
 
 def _say_system(draft: Draft) -> None:

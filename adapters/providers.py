@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from adapters.openai_requests import PLAIN, Names, Quirks, any_tool, short_call_ids
+from adapters.openai_vectors import signed_bytes
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -152,7 +153,8 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             in_messages=_HISTORY | {"reasoning_content": "reasoning"},
         ),
     ),
-    # https://docs.perplexity.ai/guides/chat-completions-guide: usage is in every chunk
+    # https://docs.perplexity.ai/api-reference/chat-completions-post: usage is in every chunk;
+    # .../embeddings-post: vectors are signed bytes
     "perplexity": Provider(
         base_url="https://api.perplexity.ai",
         key_variables=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
@@ -162,6 +164,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             developer=False,
             fields=_OLD_BOUND | _without("stream_options"),
             embedding_fields=_FLOATS,
+            vectors=signed_bytes,
         ),
     ),
     # https://platform.moonshot.ai/docs/api/chat

@@ -46,6 +46,11 @@ class Listing:
     def models(self) -> list[Model]:
         return list(self._models.values())
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether there may be models that are not listed."""
+        return self.error is not None or not isinstance(self._upstream.dialect, ListsModels)
+
     def find(self, name: str) -> Model | None:
         """The model of that name, or of the one that means the same."""
         return named(self._models, name)

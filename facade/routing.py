@@ -1,8 +1,8 @@
 """Which target a model name means. Pure but for the listings, which may have to be asked.
 
 The order: exact alias; wildcard alias; `upstream/model`; the upstream whose listing has it.
-A name nobody has makes one refresh; if an upstream cannot be asked then, it is tried: it
-alone knows. Otherwise the name is unknown.
+A name nobody has makes one refresh; an upstream that cannot be asked then, or never can,
+is tried: it alone knows. Otherwise the name is unknown.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Routing:
         if route:
             return route
         for name, listing in self._discovery.listings.items():
-            if listing.error:
+            if listing.incomplete:
                 return Route(name, model)
         raise unknown(model)
 

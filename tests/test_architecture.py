@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from adapters.providers import PROVIDERS
 from adapters.registry import DIALECTS
 from tests.parts import ROOT
 
@@ -58,7 +60,8 @@ def _compared(tree: ast.AST) -> Iterator[str]:
 
 
 def _names_a_vendor(text: str) -> bool:
-    return any(vendor in text.lower() for vendor in DIALECTS)
+    words = set(re.findall(r"[a-z0-9]+(?:[.-][a-z0-9]+)*", text.lower()))
+    return any(dialect in text.lower() for dialect in DIALECTS) or bool(words & PROVIDERS.keys())
 
 
 @pytest.mark.parametrize("file", [file for file in CODE if not _is_of_a_vendor(file)], ids=str)
@@ -77,6 +80,9 @@ def test_a_comparison_with_a_vendors_name_would_be_found() -> None:
         'quirks["ollama"]',
         'quirks.get("openai")',
         'match x:\n case "ollama": pass',
+        'x == "groq"',
+        'x.endswith("/mistral")',
+        'quirks["llama.cpp"]',
     ):
         assert any(map(_names_a_vendor, _compared(ast.parse(code)))), code
     assert not any(map(_names_a_vendor, _compared(ast.parse('dialect = "ollama"'))))

@@ -185,7 +185,7 @@ def test_models_are_listed() -> None:
     assert [Model("a", 7, "o"), Model("b/c:d", 0, "unknown")] == listed
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data":[{}]}', b'{"data":{}}'])
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[", b'{"data":[{}]}', b'{"data":{}}'])
 def test_a_listing_that_is_none_is_broken(body: bytes) -> None:
     with pytest.raises(UpstreamError) as raised:
         OPENAI.decode_models(body)

@@ -2,6 +2,7 @@
 
     # why this case exists, in a sentence or more
     = target {"model": "qwen3:8b"}           where the attempt goes; also options, version, facts
+    = vendor groq                            whose row of the dialect speaks; plain if not named
     > client POST /v1/completions            what the caller sends (chat completions if not named)
     < upstream POST /chat/completions        what must reach the upstream, below its base URL
     > upstream 200 {"retry-after": "3"}      what it answers, byte for byte; headers may follow
@@ -26,7 +27,8 @@ from adapters.dialect import Target
 FOLDER: Final = Path(__file__).parent
 CHAT: Final = "POST /v1/chat/completions"
 _ARROW: Final = re.compile(
-    r"(= target|= warning|> client|< upstream|> upstream|! upstream cut|< client)(?: (.*))?"
+    r"(= target|= vendor|= warning|> client|< upstream|> upstream|! upstream cut|< client)"
+    r"(?: (.*))?"
 )
 
 
@@ -43,6 +45,7 @@ class Exchange(NamedTuple):
 
 class Case(NamedTuple):
     dialect: str
+    vendor: str | None
     target: Target
     face: str  # method and path of the caller's request
     request: bytes
@@ -66,6 +69,7 @@ def read(path: Path) -> Case:
     upstream = [s for s in sections if s.arrow.endswith(("upstream", "cut"))]
     return Case(
         dialect=path.parent.name,
+        vendor=found["= vendor"].rest if "= vendor" in found else None,
         target=_target(about),
         face=client.rest or CHAT,
         request=client.body.strip().encode(),

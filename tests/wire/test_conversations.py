@@ -27,7 +27,7 @@ from adapters.dialect import (
     UpstreamRequest,
 )
 from adapters.errors import AdapterError, Incomplete, UpstreamError
-from adapters.registry import DIALECTS
+from adapters.registry import DIALECTS, spoken
 from adapters.wire import Chunk
 from facade.errors import FacadeError, name_input, told
 from facade.faces import requests, sse
@@ -74,7 +74,7 @@ def test_a_conversation_goes_as_its_file_says(path: Path, size: int | None) -> N
 def converse(case: Case, size: int | None) -> Answer:
     """What the caller gets when the conversation is played."""
     try:
-        asked = _ask(DIALECTS[case.dialect], case)
+        asked = _ask(spoken(case.dialect, case.vendor), case)
     except (AdapterError, FacadeError) as error:
         return _failed(error, case)
     assert case.warnings == [text for encoded in asked.encoded for text in encoded.warnings]
@@ -112,7 +112,7 @@ class Play:
         self.case = case
         self.rest = list(case.exchanges)
         self.reply = identity(case.target)
-        self._dialect = DIALECTS[case.dialect]
+        self._dialect = spoken(case.dialect, case.vendor)
         self._exact = case.dialect in FORWARDS
         self._size = size
 
