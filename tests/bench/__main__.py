@@ -30,6 +30,10 @@ from tests.bench.rows import KINDS, OPENAI, UPSTREAMS
 
 _WARM_UP: Final = 0.5  # seconds
 _NGINX: Final = "nginx"
+_LEGEND: Final = """
+Counted are good answers, of paced streams their chunks. nginx is asked for the same answer in
+OpenAI's form. "busy" is the part of its core that the gateway had.
+"""
 
 
 class Speed(NamedTuple):
@@ -50,26 +54,27 @@ class Contender(NamedTuple):
 Speeds = Mapping[str, Speed]  # medians, by contender
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, epilog=_LEGEND
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="of a window (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="medians of so many (default 3)")
-    parser.add_argument(
-        "--only", type=_kinds, default=list(KINDS), help=f"some of {','.join(KINDS)}"
-    )
-    return parser
-
-
-def _kinds(text: str) -> list[str]:
-    kinds = text.split(",")
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
-    return kinds
+    parser.add_argument("--only", metavar="KIND,...", help=f"of {', '.join(KINDS)}")
+    asked = parser.parse_args(arguments)
+    if sys.platform != "linux":
+        parser.error("CPU time is read as Linux tells it")
+    if not 0 < asked.seconds <= 60 or not 1 <= asked.rounds <= 20:
+        parser.error("at most 60 seconds and 20 rounds, and more than none")
+    asked.kinds = asked.only.split(",") if asked.only else list(KINDS)
+    if unknown := [kind for kind in asked.kinds if kind not in KINDS]:
+        parser.error(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
+    return asked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 if an answer was not good."""
-    asked = _parser().parse_args(arguments)
+    """Measure and print; ends with a sentence and 1 where an answer is not good."""
+    asked = _asked(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then too
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -77,16 +82,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port = int(first_line(held.enter_context(upstream)))
         own = held.enter_context(facade(port, folder))
         contenders = [Contender(name, own, name) for name in UPSTREAMS]
-        program = find_nginx()
-        if program:
+        if program := find_nginx():
             plain = held.enter_context(nginx(program, port, folder))
             contenders.insert(0, Contender(_NGINX, plain, OPENAI))
         else:
             print("There is no nginx here: the figures stand alone.")
         if cores()[0] == cores()[1]:
             print("There is one core only: gateway, upstream and load share it.")
-        print(_line("", "nginx/CPU-s", "busy", "facade/CPU-s", "busy", "us each", "ratio", "goal"))
-        for kind in asked.only:
+        print(
+            _line("", "nginx/CPU-s", "busy", "facade/CPU-s", "busy", "us each", "ratio", "goal"),
+            flush=True,
+        )
+        for kind in asked.kinds:
             speeds = _measured(kind, contenders, asked.seconds, asked.rounds)
             print("\n".join(_rows(kind, speeds)), flush=True)
         print(f"facade: ready in {own.ready:.2f} s, {resident_megabytes(own.pid):.0f} MB resident")

@@ -66,17 +66,18 @@ def cpu_seconds(pid: int) -> float:
 
     Its clock's number is that of clock_getcpuclockid(3).
     """
-    return sum(time.clock_gettime((~each << 3) | 2) for each in _tree(pid))
+    return sum(time.clock_gettime((~each << 3) | 2) for each in tree(pid))
 
 
 def resident_megabytes(pid: int) -> float:
     page = os.sysconf("SC_PAGE_SIZE")
-    pages = (int((_PROC / str(each) / "statm").read_text().split()[1]) for each in _tree(pid))
+    pages = (int((_PROC / str(each) / "statm").read_text().split()[1]) for each in tree(pid))
     return sum(pages) * page / 1e6
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
+    """A process, its children, and theirs."""
     yield pid
     for children in (_PROC / str(pid) / "task").glob("*/children"):
         for child in children.read_text().split():
-            yield from _tree(int(child))
+            yield from tree(int(child))

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.bench import answers
-from tests.bench.__main__ import Contender, window
+from tests.bench.__main__ import Contender, main, window
 from tests.bench.answers import Asked, Pieces
 from tests.bench.gateways import Gateway, facade, find_nginx
 from tests.bench.load import Bounds, load
+from tests.bench.processes import tree
 from tests.bench.rows import KINDS, OPENAI, UPSTREAMS
 from tests.bench.upstream import Upstream
 from tests.parts import ROOT
@@ -126,22 +127,19 @@ async def test_a_load_with_a_bad_answer_has_no_figure() -> None:
             await asyncio.to_thread(window, "chat", broken, 0.01)
 
 
-def _bench(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.bench", *arguments],
+def test_the_command_prints_a_row_for_each_upstream_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    options = ["--only", "chat", "--rounds", "1", "--seconds", "0.1"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *options],
         cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(folder)},
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-
-
-def test_the_command_prints_a_row_for_each_upstream_and_leaves_nothing_behind(
-    tmp_path: Path,
-) -> None:
-    ran = _bench("--only", "chat", "--rounds", "1", "--seconds", "0.1", folder=tmp_path)
     assert (0, "") == (ran.returncode, ran.stderr)
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert [["chat", "openai"], ["chat", "ollama"]] == [row[:2] for row in rows if row[0] == "chat"]
@@ -149,7 +147,39 @@ def test_the_command_prints_a_row_for_each_upstream_and_leaves_nothing_behind(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_kind_that_is_not_measured_is_refused(tmp_path: Path) -> None:
-    ran = _bench("--only", "chat,speech", folder=tmp_path)
-    assert 2 == ran.returncode
-    assert "'speech' is none of chat, embeddings, burst, paced" in ran.stderr
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--only", "chat,speech", "'speech' is none of chat, embeddings, burst, paced"),
+        ("--seconds", "nan", "at most 60 seconds"),
+        ("--seconds", "0", "at most 60 seconds"),
+        ("--seconds", "3600", "at most 60 seconds"),
+        ("--rounds", "0", "and 20 rounds"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([option, value])
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_is_stopped_ends_what_it_started(tmp_path: Path) -> None:
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench", "--only", "paced", "--seconds", "60"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with bench:
+        assert bench.stdout is not None
+        while "facade/CPU-s" not in bench.stdout.readline():
+            assert bench.poll() is None
+        started = list(tree(bench.pid))
+        bench.terminate()
+        assert 143 == bench.wait(30)
+    assert len(started) >= 3
+    assert [] == [pid for pid in started if Path(f"/proc/{pid}").exists()]
+    assert [] == list(tmp_path.iterdir())
