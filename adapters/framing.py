@@ -57,7 +57,8 @@ class SseFramer:
     """Server-sent events: gives each event's `data`, joined by LF. Comments and names are dropped.
 
     Unlike the specification, an event the body's end cuts off is given too (`close`): real
-    upstreams end with `data: [DONE]` and no blank line.
+    upstreams end with `data: [DONE]` and no blank line. And `error:` is read as `data:`: old
+    servers name their errors so (https://github.com/ggml-org/llama.cpp/tree/master/tools/server).
     """
 
     def __init__(self) -> None:
@@ -85,8 +86,8 @@ class SseFramer:
             lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")  # a byte order mark
         for line in lines:
             if line:
-                if line.startswith(b"data:"):
-                    self._fields.append(line[5:].removeprefix(b" "))
+                if line.startswith((b"data:", b"error:")):
+                    self._fields.append(line.partition(b":")[2].removeprefix(b" "))
             elif self._fields:
                 events.append(b"\n".join(self._fields))
                 self._fields = []

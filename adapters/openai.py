@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from adapters import openai_answers as answers
-from adapters import openai_errors
+from adapters import openai_embeddings, openai_errors, openai_listing
 from adapters import openai_requests as requests
 from adapters import openai_stream as streams
 from adapters.dialect import Encoded, Model, Reply, Target, UpstreamRequest, Whole
@@ -43,7 +43,7 @@ class Unlisted:
 
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded:
         request, warnings = requests.embeddings(self._quirks, call, target)
-        whole = partial(answers.embeddings, call.request)
+        whole = partial(openai_embeddings.embeddings, call.request)
         if self._quirks.vectors:
             whole = partial(_after, self._quirks.vectors, whole)
         return Encoded(request, whole=whole, warnings=warnings)
@@ -59,8 +59,7 @@ class OpenAI(Unlisted):
         return UpstreamRequest("GET", "/models")
 
     def decode_models(self, body: bytes) -> list[Model]:
-        bare = body.lstrip().startswith(b"[")  # a list without the object around it
-        return answers.models(b'{"data":' + body + b"}" if bare else body)
+        return openai_listing.models(body)
 
 
 def _after(

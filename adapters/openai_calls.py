@@ -35,7 +35,7 @@ class _Begun:
         self.index = index
         self.given = said.id or ""
         self.name = ""
-        self.arguments = ""
+        self.arguments: list[str] = []  # never empty ones
         self.is_function = said.function is not None
 
     def continues(self, said: Call) -> bool:
@@ -45,7 +45,7 @@ class _Begun:
             return True
         if said.id and self.given:
             return said.id == self.given
-        return name == (self.name or name) and not _is_whole(self.arguments)
+        return name == (self.name or name) and not _is_whole("".join(self.arguments))
 
 
 class Calls:
@@ -121,7 +121,8 @@ def _function(said: Function, call: _Begun, last: bool) -> tuple[Inside, str | N
     arguments = text_of(said.arguments)
     if last and not (call.arguments or arguments):
         arguments = "{}"  # SDKs parse them, and "" is no JSON
-    call.arguments += arguments
+    if arguments:
+        call.arguments.append(arguments)
     if arguments != said.arguments:
         changes["arguments"] = arguments
     return changes, name

@@ -1,21 +1,26 @@
 """The rules of a stream that hold within one choice, for chat and for text completions.
 
-Strategy: `take` looks at a choice of an event, and says what must be changed in it (mostly
-nothing) and what is in it. A choice keeps what of it has gone out: its role, its calls, its
-end. Why each rule is there: SDKs add up deltas, so that anything said twice is written twice.
+Strategy: `kept` gives the chunk of what keeps every rule at one look, as most of a stream
+does; `take` looks closer, and says what must be changed (little) and what is in it. A choice
+knows what of it has gone out: its role, its calls, its end. Why each rule is there: SDKs add
+up deltas, so that anything said twice is written twice.
+
+Reasoning goes out in the field in which it came, `reasoning` or `reasoning_content`, and in no
+other: a client that reads both would have it twice, and one that sends its history back must
+send the upstream the field that it knows.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from adapters import openai_finish as finish
 from adapters.dialect import Reply
 from adapters.openai_calls import Calls, TakenCall, text_of
-from adapters.openai_glance import Choice, Message
+from adapters.openai_glance import Choice, Json, Message
+from adapters.openai_parts import parted
 from adapters.patching import Inside
 from adapters.wire import NULL, Chunk, ToolDelta
-
-Json = dict[str, object]
 
 
 class Taken(NamedTuple):
@@ -26,7 +31,15 @@ class Taken(NamedTuple):
 
 
 class ChoiceRules(Protocol):
+    """`flows`: it has begun, has not ended, and no call is open: text may follow as it comes."""
+
     finish: str | None
+
+    @property
+    def flows(self) -> bool: ...
+
+    def kept(self, said: Choice, raw: bytes) -> Chunk | None:
+        """The chunk of an event that has this choice alone; None where a closer look is due."""
 
     def take(self, said: Choice) -> Taken: ...
 
@@ -45,6 +58,33 @@ class ChatChoice:
         self._index = index
         self._begun = False
         self._calls = Calls(reply, index)
+        self._legacy_call = False
+        self._others = 0  # parts of its content that were neither text nor thoughts
+
+    @property
+    def flows(self) -> bool:
+        return self._begun and not self.finish and not self._calls
+
+    def kept(self, said: Choice, raw: bytes) -> Chunk | None:
+        delta = said.delta
+        if (
+            delta is None
+            or said.error
+            or said.finish_reason is not None
+            or delta.role is not None
+            or delta.tool_calls
+            or delta.function_call
+            or not (isinstance(delta.content, str) or delta.content is None)
+            or not self.flows
+        ):
+            return None
+        return Chunk(
+            choice=self._index,
+            content=delta.content or _spoken(delta),
+            reasoning=delta.thoughts,
+            refusal=delta.refusal or "",
+            raw=raw,
+        )
 
     def take(self, said: Choice) -> Taken:
         delta = said.delta or Message()
@@ -52,20 +92,31 @@ class ChatChoice:
             return Taken(None, Chunk(choice=self._index))
         changes, inside = Inside(), Inside()
         first, self._begun = not self._begun, True
-        if first and not delta.role:
+        if first and delta.role != "assistant":
             inside["role"] = "assistant"
         elif delta.role and not first:
             inside["role"] = None
-        ends = _finish(self, said, changes)
+        self._legacy_call |= bool(delta.function_call and delta.function_call.name)
+        ends = _finish(self, said, changes, self._stop(bool(delta.tool_calls)))
         calls = [self._calls.take(call, bool(ends)) for call in delta.tool_calls or ()]
         rewritten = Inside(
             (place, call.changes) for place, call in enumerate(calls) if call.changes
         )
         if rewritten:
             inside["tool_calls"] = rewritten
+        text, thoughts = self._text(delta, inside)
         if inside or said.delta is None:
             changes["delta"] = inside
-        return Taken(changes, self._chunk(delta, first, calls, ends))
+        chunk = Chunk(
+            choice=self._index,
+            role=first,
+            content=text or _spoken(delta),
+            reasoning=thoughts,
+            refusal=delta.refusal or "",
+            tool_calls=_deltas(calls, delta),
+            finish=ends,
+        )
+        return Taken(changes, chunk)
 
     def owed(self) -> Json | None:
         bare = self._calls.without_arguments()
@@ -75,24 +126,30 @@ class ChatChoice:
         return {"index": self._index, "delta": {"tool_calls": calls}, "finish_reason": None}
 
     def end(self) -> Json:
-        self.finish = "tool_calls" if self._calls else "stop"
+        self.finish = self._stop(begins=False)
         return {"index": self._index, "delta": {}, "finish_reason": self.finish}
 
-    def _chunk(
-        self, delta: Message, first: bool, calls: list[TakenCall], ends: str | None
-    ) -> Chunk:
-        deltas = tuple(call.delta for call in calls)
-        if delta.function_call:
-            deltas += (ToolDelta(0, text_of(delta.function_call.arguments)),)
-        return Chunk(
-            choice=self._index,
-            role=first,
-            content=delta.content if isinstance(delta.content, str) else "",
-            reasoning=delta.reasoning_content or delta.reasoning or "",
-            refusal=delta.refusal or "",
-            tool_calls=deltas,
-            finish=ends,
-        )
+    def _stop(self, begins: bool) -> str:
+        """What a normal end is called; `begins`: a call comes with it."""
+        if self._calls or begins:
+            return "tool_calls"
+        return "function_call" if self._legacy_call else "stop"
+
+    def _text(self, delta: Message, inside: Inside) -> tuple[str, str]:
+        """Text and thoughts. SDKs read text as a string, and want lists numbered."""
+        if isinstance(delta.content, str) or delta.content is None:
+            return delta.content or "", delta.thoughts
+        parts = parted(delta.content)
+        inside["content"] = parts.text
+        thoughts = delta.thoughts + parts.thoughts
+        if parts.thoughts:
+            inside["reasoning_content"] = thoughts
+        if parts.others:
+            inside["content_parts"] = [
+                part | {"index": index} for index, part in enumerate(parts.others, self._others)
+            ]
+            self._others += len(parts.others)
+        return parts.text, thoughts
 
 
 class TextChoice:
@@ -102,11 +159,20 @@ class TextChoice:
         self.finish: str | None = None
         self._index = index
 
+    @property
+    def flows(self) -> bool:
+        return not self.finish
+
+    def kept(self, said: Choice, raw: bytes) -> Chunk | None:
+        if said.text is None or said.error or said.finish_reason is not None or not self.flows:
+            return None
+        return Chunk(choice=self._index, content=said.text, raw=raw)
+
     def take(self, said: Choice) -> Taken:
         if self.finish and not said.text:
             return Taken(None, Chunk(choice=self._index))
         changes = Inside({"text": ""}) if said.text is None else Inside()
-        ends = _finish(self, said, changes)
+        ends = _finish(self, said, changes, "stop")
         return Taken(changes, Chunk(choice=self._index, content=said.text or "", finish=ends))
 
     def owed(self) -> Json | None:
@@ -117,18 +183,31 @@ class TextChoice:
         return {"index": self._index, "text": "", "logprobs": None, "finish_reason": self.finish}
 
 
-def _finish(state: ChoiceRules, said: Choice, changes: Inside) -> str | None:
+def _finish(state: ChoiceRules, said: Choice, changes: Inside, stop: str) -> str | None:
     """The reason the choice ends with now; it is said once, and an empty one is none."""
-    reason = said.finish_reason
-    if reason is None:
+    if said.finish_reason is None:
         return None
-    if not reason or state.finish:
+    reason = finish.told(said.finish_reason, stop)
+    if not said.finish_reason or state.finish:
         changes["finish_reason"] = NULL
         return None
+    changes |= finish.said_as(reason, said)
     state.finish = reason
     return reason
 
 
+def _deltas(calls: list[TakenCall], delta: Message) -> tuple[ToolDelta, ...]:
+    deltas = tuple(call.delta for call in calls)
+    if delta.function_call:
+        deltas += (ToolDelta(0, text_of(delta.function_call.arguments)),)
+    return deltas
+
+
+def _spoken(delta: Message) -> str:
+    """Audio is content too, with or without its transcript."""
+    return (delta.audio.transcript or delta.audio.data or "") if delta.audio else ""
+
+
 def _is_void(delta: Message) -> bool:
-    said = (delta.content, delta.reasoning_content, delta.reasoning, delta.refusal)
+    said = (delta.content, delta.thoughts, delta.refusal, _spoken(delta))
     return not any(said) and not delta.tool_calls and not delta.function_call

@@ -1,7 +1,8 @@
 """What is read of an OpenAI-shaped answer, whole or streamed; the rest is never looked at.
 
 One set of types for both, and for chat and text completions. null and absent are the same,
-but where a stream must omit a field: there absent is UNSET.
+but where a stream must omit a field: there absent is UNSET. What need not be there has no
+type (`Anything`): odd values of it spoil no answer.
 Source: https://platform.openai.com/docs/api-reference/chat/object and .../streaming
 """
 
@@ -13,8 +14,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from adapters import openai_errors
-from adapters.errors import broken
-from adapters.wire import NULL, Usage
+from adapters.errors import UpstreamError, broken
+from adapters.wire import NULL
+
+Json = dict[str, object]
+Anything = object  # `object` is a field's name too
+Content = str | list[object] | Json | None  # a list, or a part alone, is not OpenAI's
 
 
 class Function(Struct, frozen=True):
@@ -33,16 +38,28 @@ class Call(Struct, frozen=True):
     function: Function | None = None
 
 
+class Audio(Struct, frozen=True):
+    data: str | None = None
+    transcript: str | None = None
+
+
 class Message(Struct, frozen=True):
-    """A message, or a delta of one. A list as `content` is not OpenAI's: it is not read."""
+    """A message, or a delta of one."""
 
     role: str | None = None
-    content: str | list[Raw] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    content: Content = None
+    reasoning_content: Anything = None
+    reasoning: Anything = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
+    audio: Audio | None = None
+
+    @property
+    def thoughts(self) -> str:
+        """The reasoning, in whichever field it came; where both have it, it is the same."""
+        said = self.reasoning_content or self.reasoning
+        return said if isinstance(said, str) else ""
 
 
 class Choice(Struct, frozen=True):
@@ -51,56 +68,39 @@ class Choice(Struct, frozen=True):
     message: Message | None = None
     text: str | None = None
     finish_reason: str | None = None
-
-
-class _PromptDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-
-
-class _CompletionDetails(Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
-class Counts(Struct, frozen=True):
-    """The `usage` object."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-    def usage(self) -> Usage:
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
-        return Usage(
-            prompt_tokens=prompt or 0,
-            completion_tokens=completion or 0,
-            cached_tokens=cached.cached_tokens if cached else None,
-            reasoning_tokens=reasoning.reasoning_tokens if reasoning else None,
-            partial=prompt is None or completion is None,
-        )
+    native_finish_reason: Anything = None
+    error: Anything = None
 
 
 class Body(Struct, frozen=True):
     """The body of a 200, or an event: it may be an error all the same."""
 
     object: str | None = None
-    error: Raw = NULL
+    error: Anything = None
+
+
+class Groq(Struct, frozen=True):
+    """What one upstream says beside the fields of an answer."""
+
+    usage: Anything = None
+    error: Anything = None
 
 
 class Answer(Body, frozen=True):
     """A whole answer, or an event of a streamed one."""
 
-    id: str | None = None
-    created: int | float | None = None
+    id: str | int | None = None
+    created: int | float | str | None = None
     model: str | None = None
     choices: list[Choice] | None = None
-    usage: Counts | None = None
+    usage: Anything = None
+    x_groq: Groq | None = None
 
 
 Known = TypeVar("Known", bound=Body)
-_NO_ERROR: Final = (b"null", b'""', b"{}", b"false")
 answers = msgspec.json.Decoder(Answer)
+_plain: Final = msgspec.json.Decoder(dict[str, Raw])
+_WORDS: Final = ("message", "msg", "detail")
 
 
 def read(decoder: msgspec.json.Decoder[Known], json: bytes) -> Known:
@@ -109,6 +109,26 @@ def read(decoder: msgspec.json.Decoder[Known], json: bytes) -> Known:
         body = decoder.decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise broken(f"the upstream sent what is no answer: {error}") from error
-    if bytes(body.error) not in _NO_ERROR or body.object == "error":
+    if body.error or body.object == "error":
         raise openai_errors.told(json)
     return body
+
+
+def unix_time(created: int | float | str | None) -> int:
+    """Some write a float or a string; 0 is unknown."""
+    try:
+        return max(int(float(created or 0)), 0)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def no_answer(json: bytes, otherwise: str) -> UpstreamError:
+    """The error that an object without an answer in it is: its own words, if it has any."""
+    said = _plain.decode(json)
+    has_words = any(bytes(said.get(name, NULL)).startswith((b'"', b"[")) for name in _WORDS)
+    return openai_errors.told(json) if has_words else broken(otherwise)
+
+
+def failed(error: Anything) -> UpstreamError:
+    """The error that stands inside an answer: in a choice, or in a vendor's own field."""
+    return openai_errors.told(msgspec.json.encode({"error": error}))

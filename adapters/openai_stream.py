@@ -15,9 +15,12 @@ import msgspec
 
 from adapters import openai_glance as glance
 from adapters.dialect import Reply
-from adapters.errors import Incomplete, Kind, UpstreamError, broken
+from adapters.errors import Incomplete, Kind, UpstreamError
 from adapters.framing import SseFramer
-from adapters.openai_choices import ChatChoice, ChoiceRules, Json, Taken, TextChoice
+from adapters.openai_choices import ChatChoice, ChoiceRules, Taken, TextChoice
+from adapters.openai_counts import counted
+from adapters.openai_glance import Json
+from adapters.openai_names import Names
 from adapters.patching import Inside, patched
 from adapters.wire import Chunk
 
@@ -47,9 +50,10 @@ class OpenAIStream:
         self._framer = SseFramer()
         self._head = b""
         self._begun = False
-        self._names = _Names(form, reply)
+        self._names = Names(form.prefix, form.object, reply)
         self._early: list[tuple[glance.Answer, bytes]] = []  # before the answer's id is known
         self._choices: dict[int, ChoiceRules] = {}
+        self._answered = False  # whether a choice came
         self._usage: Chunk | None = None
         self._failure: UpstreamError | None = None
 
@@ -83,15 +87,17 @@ class OpenAIStream:
         return chunks if self.done else chunks + self._end(marked=False)
 
     def _take(self, event: bytes) -> list[Chunk]:
-        json = event.strip().replace(b"\n", b" ")  # several data lines are one line for callers
+        json = event.strip()
         if self.done or not json:
             return []
+        if b"\n" in json:  # several data lines are one line for callers
+            json = json.replace(b"\n", b" ")
         self._begun = True
         if json.startswith(b"[DONE]"):
             return self._end(marked=True)
         answer = glance.read(glance.answers, json)
         if answer.choices is None and answer.usage is None and not answer.id:
-            raise broken("the upstream sent an event that is no part of an answer")
+            raise glance.no_answer(json, "the upstream sent an event that is no part of an answer")
         if self._names.settled:
             return self._chunks(answer, json)
         self._early.append((answer, json))
@@ -101,9 +107,33 @@ class OpenAIStream:
         return [chunk for early in self._early for chunk in self._chunks(*early)]
 
     def _chunks(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
+        if answer.choices:
+            self._answered = True
+        kept = self._kept(answer, json)
+        if kept:
+            return [kept]
         names = self._names.changes(answer)
-        if answer.choices is None:
-            names["choices"] = []
+        self._count(answer, names, json)
+        if not answer.choices and answer.usage is None and not self._is_over:
+            answer, json = _with_a_choice(answer, json)
+        return self._changed(answer, names, json)
+
+    def _kept(self, answer: glance.Answer, json: bytes) -> Chunk | None:
+        """The chunk of an event that keeps every rule at one look."""
+        choices = answer.choices
+        if (
+            not choices
+            or len(choices) > 1
+            or answer.usage is not None
+            or answer.x_groq
+            or not self._names.kept(answer)
+        ):
+            return None
+        said = choices[0]
+        rules = None if said.index is None else self._choices.get(said.index)
+        return rules.kept(said, json) if rules else None
+
+    def _changed(self, answer: glance.Answer, names: Inside, json: bytes) -> list[Chunk]:
         changes = Inside(names)
         taken = [self._choice(place, said) for place, said in enumerate(answer.choices or ())]
         rewritten = Inside(
@@ -113,17 +143,19 @@ class OpenAIStream:
         )
         if rewritten:
             changes["choices"] = rewritten
-        if answer.usage:
+        if answer.choices is None:
+            changes["choices"] = []
+        if answer.usage is not None:
             changes["usage"] = None
-            alone = Inside(names | {"choices": []}) if answer.choices else names
-            self._usage = Chunk(usage=answer.usage.usage(), raw=patched(json, alone))
         said = [choice.chunk for choice in taken if choice.changes is not None]
-        if not said and (answer.usage or taken):
+        if not said and (answer.usage is not None or taken):
             return []
         owed = self._owed(chunk.choice for chunk in said if chunk.finish)
         return [*owed, _merged(said, patched(json, changes))]
 
     def _choice(self, place: int, said: glance.Choice) -> Taken:
+        if said.error:
+            raise glance.failed(said.error)
         index = place if said.index is None else said.index
         if index not in self._choices:
             self._choices[index] = self._form.choice(index, self.reply)
@@ -131,6 +163,32 @@ class OpenAIStream:
         if said.index is None and taken.changes is not None:
             taken.changes["index"] = index
         return taken
+
+    def _count(self, answer: glance.Answer, names: Inside, json: bytes) -> None:
+        """Keep the usage for the end: the last that was said, and never a sum.
+
+        Where no usage came, that of a vendor's own field stands for it.
+        """
+        groq = answer.x_groq or glance.Groq()
+        if groq.error:
+            raise glance.failed(groq.error)
+        counts = counted(answer.usage)
+        if groq.usage and not counts and not self._usage:
+            counts = counted(groq.usage)
+            json = patched(json, Inside(usage=groq.usage, x_groq=None))
+        if not counts:
+            return
+        alone = Inside(names)
+        if counts.changes:
+            alone["usage"] = counts.changes
+        if answer.choices != []:
+            alone["choices"] = []
+        self._usage = Chunk(usage=counts.usage, raw=patched(json, alone))
+
+    @property
+    def _is_over(self) -> bool:
+        first = self._choices.get(0)
+        return bool(first and first.finish)
 
     def _owed(self, ending: Iterable[int]) -> list[Chunk]:
         """What choices must still say before they end."""
@@ -145,7 +203,7 @@ class OpenAIStream:
         write it after whatever they got.
         """
         unended = [index for index, choice in self._choices.items() if not choice.finish]
-        if not self._choices or (unended and not (marked and self._usage)):
+        if not self._answered or (unended and not (marked and self._usage)):
             raise Incomplete
         self.done = True
         chunks = self._owed(unended)
@@ -159,40 +217,10 @@ class OpenAIStream:
         return _encode(self._names.head | {"choices": [choice]})
 
 
-class _Names:
-    """The answer's id, created and model: the first of each that is not empty stands.
-
-    Content cannot wait for them: what is unknown by then is ours (`reply`).
-    """
-
-    def __init__(self, form: Form, reply: Reply) -> None:
-        self.settled = False
-        self.head: Json = {
-            "id": form.prefix + reply.id,
-            "object": form.object,
-            "created": reply.created,
-            "model": reply.model,
-        }
-        self._unknown = {"id", "created", "model"}
-
-    def settle(self, answer: glance.Answer) -> bool:
-        for name in sorted(self._unknown):
-            value = getattr(answer, name)
-            if value:
-                self.head[name] = value
-                self._unknown.remove(name)
-        self.settled = bool(not self._unknown or answer.choices or answer.usage)
-        return self.settled
-
-    def told(self, reply: Reply) -> Reply:
-        """`reply` as the upstream tells it."""
-        told = {"created": self.head["created"], "model": self.head["model"]}
-        return msgspec.structs.replace(reply, **told)
-
-    def changes(self, answer: glance.Answer) -> Inside:
-        return Inside(
-            (name, value) for name, value in self.head.items() if getattr(answer, name) != value
-        )
+def _with_a_choice(answer: glance.Answer, json: bytes) -> tuple[glance.Answer, bytes]:
+    """An event without choices, as some streams begin with: clients read the first of them."""
+    empty = msgspec.structs.replace(answer, choices=[glance.Choice(index=0)])
+    return empty, patched(json, Inside(choices=[{"index": 0, "finish_reason": None}]))
 
 
 def _merged(said: list[Chunk], raw: bytes) -> Chunk:
@@ -216,4 +244,4 @@ def _refuse_other_bodies(head: bytes) -> None:
     """A body without one event may be a page, or an answer (an error's, mostly) in one piece."""
     if head.lstrip().startswith((b"<", b"{", b"[")):
         glance.read(glance.answers, head)
-        raise broken("the upstream answered in one piece where a stream was asked")
+        raise glance.no_answer(head, "the upstream answered in one piece where a stream was asked")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from adapters import openai_glance as glance
 from adapters.dialect import Completes, Embeds, Encoded, ListsModels, Model, Reply, Target
 from adapters.errors import Incomplete, Kind, UpstreamError
 from adapters.openai import OpenAI
+from adapters.openai_choices import ChatChoice
 from adapters.openai_stream import CHAT, OpenAIStream
 from adapters.wire import ChatCall, ChatRequest, Chunk, Message, ToolDelta, Usage
 
@@ -33,7 +36,11 @@ def sse(*events: str) -> bytes:
         ('{"role":"assistant","content":""}', Chunk(role=True)),
         ('{"role":"assistant","content":"a"}', Chunk(role=True, content="a")),
         ('{"role":"assistant","content":null}', Chunk(role=True)),
-        ('{"role":"assistant","content":[{"type":"text"}]}', Chunk(role=True)),
+        (
+            '{"role":"assistant","audio":{"data":"AA==","transcript":"a"}}',
+            Chunk(role=True, content="a"),
+        ),
+        ('{"role":"assistant","audio":{"data":"AA=="}}', Chunk(role=True, content="AA==")),
         ('{"role":"assistant","reasoning":"a"}', Chunk(role=True, reasoning="a")),
         ('{"role":"assistant","reasoning_content":"a"}', Chunk(role=True, reasoning="a")),
         ('{"role":"assistant","refusal":"a"}', Chunk(role=True, refusal="a")),
@@ -78,7 +85,8 @@ def test_only_content_and_an_end_commit() -> None:
 
 def test_usage_comes_last_and_typed_with_its_own_chunk() -> None:
     counts = (
-        '{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":3},'
+        '{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,'
+        '"prompt_tokens_details":{"cached_tokens":3},'
         '"completion_tokens_details":{"reasoning_tokens":2}}'
     )
     last = f'{HEAD},"choices":[],"usage":{counts}}}'
@@ -89,11 +97,46 @@ def test_usage_comes_last_and_typed_with_its_own_chunk() -> None:
     assert decoder.done
 
 
-@pytest.mark.parametrize("counts", ["{}", '{"prompt_tokens":0}', '{"completion_tokens":0}'])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        "{}",
+        '{"prompt_tokens":0}',
+        '{"completion_tokens":0}',
+        '{"prompt_tokens":true,"completion_tokens":0}',
+        '{"prompt_tokens":"1","completion_tokens":-1}',
+    ],
+)
 def test_usage_that_counts_only_a_part_says_so(counts: str) -> None:
     end = event('{"role":"assistant"}', '"stop"', f',"usage":{counts}')
     chunks = OpenAIStream(CHAT, REPLY).feed(sse(end, "[DONE]"))
     assert Usage(0, 0, partial=True) == chunks[-1].usage
+
+
+@pytest.mark.parametrize(
+    ("deltas", "flows"),
+    [
+        ([], False),
+        (['{"role":"assistant","content":""}'], True),
+        (['{"role":"assistant","tool_calls":[{"index":0,"id":"c"}]}'], False),
+        (['{"content":"a"}', "{}"], False),
+    ],
+)
+def test_a_choice_flows_from_its_role_to_its_first_call_or_its_end(
+    deltas: list[str], flows: bool
+) -> None:
+    choice = ChatChoice(0, REPLY)
+    for place, delta in enumerate(deltas):
+        said = msgspec.json.decode(delta, type=glance.Message)
+        choice.take(glance.Choice(index=0, delta=said, finish_reason="stop" if place else None))
+    assert flows is choice.flows
+
+
+def test_a_stream_may_end_its_lines_with_cr_and_lf() -> None:
+    events = sse(event('{"role":"assistant","content":"a"}'), event("{}", '"stop"'), "[DONE]")
+    decoder = OpenAIStream(CHAT, REPLY)
+    assert decoder.feed(events) == OpenAIStream(CHAT, REPLY).feed(events.replace(b"\n", b"\r\n"))
+    assert decoder.done
 
 
 # -- the stream's end --------------------------------------------------------------------------
@@ -185,8 +228,35 @@ def test_models_are_listed() -> None:
     assert [Model("a", 7, "o"), Model("b/c:d", 0, "unknown")] == listed
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[", b'{"data":[{}]}', b'{"data":{}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b' [{"id":"a","created":"7","owned_by":"o"},{"object":"model"},{"name":"b","created":7.5}]',
+        b'{"models":[{"name":"a","created":7.0,"owned_by":"o"},{"id":"b","created":"7"}]}',
+    ],
+)
+def test_listings_of_other_forms_are_read(body: bytes) -> None:
+    assert [Model("a", 7, "o"), Model("b", 7, "unknown")] == OPENAI.decode_models(body)
+
+
+def test_a_time_that_is_none_is_unknown() -> None:
+    listed = OPENAI.decode_models(b'[{"id":"a","created":"today"},{"id":"b","created":-1}]')
+    assert [0, 0] == [model.created for model in listed]
+
+
+def test_a_listing_may_be_empty() -> None:
+    assert [] == OPENAI.decode_models(b'{"object":"list","data":[]}')
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b'{"data":[{}]}', b'{"data":{}}', b"7", b"[7]", b"[", b""]
+)
 def test_a_listing_that_is_none_is_broken(body: bytes) -> None:
     with pytest.raises(UpstreamError) as raised:
         OPENAI.decode_models(body)
     assert Kind.BROKEN == raised.value.kind
+
+
+def test_a_listing_that_is_an_error_says_why() -> None:
+    with pytest.raises(UpstreamError, match="no such account"):
+        OPENAI.decode_models(b'{"message":"no such account"}')

@@ -29,6 +29,7 @@ REQUEST: Final = ChatRequest(
     stream=True,
     stream_options=StreamOptions(include_usage=True),
 )
+ENDS: Final = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 TWO_ANSWERS: Final = {"cerebras-009"}
 Json = dict[str, Any]
 
@@ -90,9 +91,11 @@ def test_a_whole_answer_keeps_the_rules(one: Recorded) -> None:
     assert answer["id"]
     assert "chat.completion" == answer["object"]
     assert sent.keys() <= answer.keys()
+    check_usage(answer.get("usage"))
     for index, choice in enumerate(answer["choices"]):
         assert (index, "assistant") == (choice["index"], choice["message"]["role"])
-        assert choice["finish_reason"]
+        assert choice["finish_reason"] in ENDS
+        assert isinstance(choice["message"].get("content"), str | None)
         for call in choice["message"].get("tool_calls") or ():
             assert call["id"]
             assert json.loads(call["function"]["arguments"]) is not None
@@ -109,10 +112,22 @@ def words(events: list[Json]) -> dict[tuple[int, str], str]:
     """The text of each choice, by field."""
     said: dict[tuple[int, str], str] = defaultdict(str)
     for choice in (choice for event in events for choice in event.get("choices") or ()):
-        for field, value in (choice.get("delta") or {}).items():
-            if field != "role" and isinstance(value, str) and value:
+        for field, value in fields(choice.get("delta") or {}):
+            if field != "role" and value:
                 said[choice["index"], field] += value
     return said
+
+
+def fields(delta: Json) -> Iterator[tuple[str, str]]:
+    """The texts of a delta; what is a list of parts at some upstreams is text and thoughts."""
+    for field, value in delta.items():
+        if isinstance(value, str):
+            yield field, value
+    for part in delta["content"] if isinstance(delta.get("content"), list) else ():
+        if part["type"] == "text":
+            yield "content", part["text"]
+        else:
+            yield "reasoning_content", "".join(inner["text"] for inner in part["thinking"])
 
 
 def check_events(events: list[Json]) -> None:
@@ -122,6 +137,7 @@ def check_events(events: list[Json]) -> None:
     assert {"chat.completion.chunk"} == {event["object"] for event in events}
     assert not any(event.get("usage") for event in events[:-1])
     if events[-1].get("usage"):
+        check_usage(events[-1]["usage"])
         assert [] == events.pop()["choices"]
     choices: dict[int, list[Json]] = defaultdict(list)
     for event in events:
@@ -132,12 +148,27 @@ def check_events(events: list[Json]) -> None:
         check_choice(said)
 
 
+def check_usage(usage: Json | None) -> None:
+    if not usage:
+        return
+    counts = [usage[f"{name}_tokens"] for name in ("prompt", "completion", "total")]
+    assert all(type(count) is int for count in counts)
+    assert counts[0] + counts[1] <= counts[2]
+    assert not proves_uncounted_reasoning(usage)
+
+
+def proves_uncounted_reasoning(usage: Json) -> bool:
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    told = int(usage["prompt_tokens"] + usage["completion_tokens"])
+    return bool(reasoning) and told + reasoning == usage["total_tokens"]
+
+
 def check_choice(said: list[Json]) -> None:
     roles = [choice["delta"].get("role") for choice in said]
     assert "assistant" == roles[0]
     assert not any(roles[1:])
     ends = [choice.get("finish_reason") for choice in said]
-    assert ends[-1]
+    assert ends[-1] in ENDS
     assert not any(ends[:-1])
     check_calls([call for choice in said for call in choice["delta"].get("tool_calls") or ()])
 
