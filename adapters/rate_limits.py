@@ -11,7 +11,8 @@ https://inference-docs.cerebras.ai/support/rate-limits, the IETF's draft ratelim
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -38,12 +39,11 @@ class RateLimits(Struct, frozen=True):
     requests: Limit | None = None
     tokens: Limit | None = None
 
-    def after(self, seconds: float) -> RateLimits:
+    def after(self, seconds: float) -> RateLimits | None:
         """What of them holds so much later."""
-        return RateLimits(
-            self.requests and self.requests.after(seconds),
-            self.tokens and self.tokens.after(seconds),
-        )
+        requests = self.requests and self.requests.after(seconds)
+        tokens = self.tokens and self.tokens.after(seconds)
+        return RateLimits(requests, tokens) if requests or tokens else None
 
     @property
     def wait(self) -> float | None:
@@ -94,32 +94,43 @@ def read(headers: Mapping[str, str], now: float | None) -> RateLimits | None:
 
     `now` is the Unix time, for those who tell a reset as a date; None: unknown.
     """
-    windows: dict[str, dict[str, str]] = {}
-    for name, text in headers.items():
-        if "limit" in name or "remaining" in name:
-            _sort(name, text, windows)
-    if not windows:
+    said = [
+        (place, text)
+        for name, text in headers.items()
+        if ("limit" in name or "remaining" in name) and (place := _place(name))
+    ]
+    if not said:
         return None
-    limits = RateLimits(
-        requests=_tightest(windows, _REQUESTS, now), tokens=_tightest(windows, _TOKENS, now)
-    )
-    return limits if limits.requests or limits.tokens else None
+    windows: dict[str, dict[str, dict[str, str]]] = {"requests": {}, "tokens": {}}
+    for place, text in said:
+        windows[place.kind].setdefault(place.window, {})[place.value] = text
+    requests, tokens = (_tightest(each.values(), now) for each in windows.values())
+    return RateLimits(requests, tokens) if requests or tokens else None
 
 
-def _sort(name: str, text: str, windows: dict[str, dict[str, str]]) -> None:
+class _Place(Struct, frozen=True):
+    """What a header's name says its text is."""
+
+    kind: str
+    window: str
+    value: str
+
+
+@lru_cache(maxsize=256)
+def _place(name: str) -> _Place | None:
     for form in _NAMES:
         if found := form.fullmatch(name):
             window = found["window"] or "requests"  # where it is not said, calls are counted
-            windows.setdefault(window, {})[found["value"]] = text
-            return
+            words = {*window.split("-")}
+            kind = "requests" if words & _REQUESTS else "tokens" if words & _TOKENS else None
+            return _Place(kind, window, found["value"]) if kind else None
+    return None
 
 
-def _tightest(
-    windows: Mapping[str, Mapping[str, str]], words: frozenset[str], now: float | None
-) -> Limit | None:
+def _tightest(windows: Iterable[Mapping[str, str]], now: float | None) -> Limit | None:
     """Of the windows of one kind, that of which the smallest part is left; then the longest."""
-    said = (_window(values, now) for name, values in windows.items() if words & {*name.split("-")})
-    return min((each for each in said if each), key=_looseness, default=None)
+    said = [window for values in windows if (window := _window(values, now))]
+    return min(said, key=_looseness, default=None)
 
 
 def _looseness(window: Limit) -> tuple[float, float]:

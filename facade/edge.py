@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from adapters.errors import UpstreamError
+from adapters.rate_limits import SHOWN
 from facade.config import ServerSettings
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
 from facade.faces import sse
@@ -27,7 +28,7 @@ _log = logging.getLogger("facade.requests")
 
 _EXPOSED: Final = (
     "x-request-id, retry-after, retry-after-ms, x-should-retry, "
-    "x-facade-upstream, x-facade-model, x-facade-attempts, x-facade-warning"
+    "x-facade-upstream, x-facade-model, x-facade-attempts, x-facade-warning, " + ", ".join(SHOWN)
 )
 
 

@@ -101,13 +101,25 @@ def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
 Attempt = tuple[Upstream, Sequence[Encoded], Reply]
 
 
+async def _open(
+    upstream: Upstream, call: Encoded, reply: Reply, answer: AnswerWriter, held: ExitStack
+) -> Answering:
+    """What has begun; good or bad, its answer shows what is left of the target's limits."""
+    try:
+        return await upstream.open(call, reply, held)
+    finally:
+        limits = upstream.limits(reply.model)  # a bucket of ours that is tighter belongs here
+        if limits is not None:
+            answer.headers |= limits.headers()
+
+
 async def _stream(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
     """All calls of the attempt as one stream, one after the other."""
     upstream, calls, reply = attempt
     face: Face | None = None
     for call in calls:
         with ExitStack() as held:
-            answering = await upstream.open(call, reply, held)
+            answering = await _open(upstream, call, reply, answer, held)
             if face is None:
                 face = ask.face(answering.reply)
                 answer.start(200, sse.HEADERS)
@@ -123,7 +135,7 @@ async def _whole(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
     chunks: list[Chunk] = []
     for call in calls:
         with ExitStack() as held:
-            answering = await upstream.open(call, reply, held)
+            answering = await _open(upstream, call, reply, answer, held)
             if call.whole:
                 answer.whole(200, JSON, call.whole(await answering.whole(), reply).body)
                 return

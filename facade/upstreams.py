@@ -7,12 +7,15 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 
 from msgspec import Struct, field
 
+from adapters import rate_limits
 from adapters.dialect import (
     Amends,
     Dialect,
@@ -23,8 +26,10 @@ from adapters.dialect import (
     UpstreamRequest,
 )
 from adapters.errors import Incomplete, Kind, UpstreamError, broken
+from adapters.rate_limits import RateLimits
 from adapters.wire import Chunk
 from facade.deadlines import Clocks, Timeouts
+from facade.known_limits import KnownLimits
 from facade.loading import Loading
 from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange
 
@@ -62,6 +67,7 @@ class Upstream:
         self.traits = traits
         self._connections = connections
         self._metadata = metadata
+        self._limits = KnownLimits()
         # Asked once: looking a protocol's verbs up costs more than all else of a request.
         self._amends = dialect if isinstance(dialect, Amends) else None
         self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
@@ -76,7 +82,7 @@ class Upstream:
         held.callback(clocks.stop)
         if self._loading:
             held.callback(self._loading.watch(reply.model, clocks).stop)
-        exchange = await self._exchange(encoded.request, clocks, held)
+        exchange = await self._exchange(encoded.request, reply.model, clocks, held)
         answering = Answering(exchange, encoded, reply, clocks)
         await answering.begin()
         return answering
@@ -92,6 +98,10 @@ class Upstream:
             with upstream_errors:
                 return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
+    def limits(self, model: str) -> RateLimits | None:
+        """The rate limits that this model was last told to have, as far as they still hold."""
+        return self._limits.of(model, asyncio.get_running_loop().time())
+
     async def close(self) -> None:
         if self._loading:
             self._loading.close()
@@ -99,15 +109,17 @@ class Upstream:
         await self._metadata.close()
 
     async def _exchange(
-        self, request: UpstreamRequest, clocks: Clocks, held: ExitStack
+        self, request: UpstreamRequest, model: str, clocks: Clocks, held: ExitStack
     ) -> Exchange:
         """An exchange whose status is good; a second way to say it is tried once."""
         exchange, error = await self._send(self._connections, request, clocks, held)
-        if error is None:
-            return exchange
-        again = self._amends.amend(request, error) if self._amends else None
-        if again is not None:
-            exchange, error = await self._send(self._connections, again, clocks, held)
+        if error is not None and self._amends:
+            again = self._amends.amend(request, error)
+            if again is not None:
+                exchange, error = await self._send(self._connections, again, clocks, held)
+        limits = rate_limits.read(exchange.headers, time.time())
+        if limits is not None:
+            self._limits.note(model, limits, asyncio.get_running_loop().time())
         if error is not None:
             raise error
         return exchange
