@@ -1,1 +1,1 @@
-"""Recorded exchanges with a live Ollama, replayed through the facade into the official SDK."""
+"""Recorded traffic of Ollama and of clouds, replayed through the facade into the official SDK."""

@@ -16,12 +16,12 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from tests.parts import ollama_url
-from tests.recorded import observed, oracle
-from tests.recorded.comparing import abridged, in_mode, matched
-from tests.recorded.exchanges import Exchange, Json
-from tests.recorded.oracle import Failure, Told, Vectors
-from tests.recorded.requests import asked
-from tests.recorded.serving import client_of
+from tests.recorded.ollama import observed, oracle
+from tests.recorded.ollama.comparing import abridged, in_mode, matched
+from tests.recorded.ollama.exchanges import Exchange, Json
+from tests.recorded.ollama.oracle import Failure, Told, Vectors
+from tests.recorded.ollama.requests import asked
+from tests.recorded.ollama.serving import client_of
 
 pytestmark = [pytest.mark.ollama, pytest.mark.asyncio(loop_scope="module")]
 

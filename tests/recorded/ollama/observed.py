@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from openai import APIError, APIStatusError, AsyncOpenAI
 
-from tests.recorded.exchanges import Json
-from tests.recorded.oracle import Call, Counts, Failure, Token, Told, Vectors
-from tests.recorded.requests import Ask
+from tests.recorded.ollama.exchanges import Json
+from tests.recorded.ollama.oracle import Call, Counts, Failure, Token, Told, Vectors
+from tests.recorded.ollama.requests import Ask
 
 IN_STREAM: Final = 200  # the status of a failure that came in a stream
 _CHUNKS: Final = {"/api/chat": "chat.completion.chunk", "/api/generate": "text_completion"}

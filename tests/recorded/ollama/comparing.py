@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from tests.recorded import observed
-from tests.recorded.oracle import Failure, Told, Vectors
+from tests.recorded.ollama import observed
+from tests.recorded.ollama.oracle import Failure, Told, Vectors
 
 
 def in_mode(expected: Told, *, streamed: bool) -> Told:

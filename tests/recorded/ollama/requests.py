@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from openai import omit
 
-from tests.recorded.exchanges import Exchange, Json
+from tests.recorded.ollama.exchanges import Exchange, Json
 
 _IMAGE: Final = "data:image/png;base64,"
 _SAMPLING: Final = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")

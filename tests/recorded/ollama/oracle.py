@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from tests.recorded.exchanges import Exchange, Json
+from tests.recorded.ollama.exchanges import Exchange, Json
 
 _CALLER: Final = "invalid_request_error"
 _SERVER: Final = "server_error"

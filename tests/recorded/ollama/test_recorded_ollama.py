@@ -17,9 +17,9 @@ import pytest_asyncio
 from openai import APIStatusError, AsyncOpenAI
 
 from tests.fake_upstream import Answer, FakeUpstream, Model
-from tests.recorded import observed, oracle
-from tests.recorded.comparing import abridged, floats, in_mode, matched
-from tests.recorded.exchanges import (
+from tests.recorded.ollama import observed, oracle
+from tests.recorded.ollama.comparing import abridged, floats, in_mode, matched
+from tests.recorded.ollama.exchanges import (
     ANSWER_ONLY,
     LISTING,
     REFUSED_HERE,
@@ -28,9 +28,9 @@ from tests.recorded.exchanges import (
     recorded,
     replayed,
 )
-from tests.recorded.oracle import Failure, Told, Vectors
-from tests.recorded.requests import OPERATORS, asked, comparable, sent
-from tests.recorded.serving import client_of
+from tests.recorded.ollama.oracle import Failure, Told, Vectors
+from tests.recorded.ollama.requests import OPERATORS, asked, comparable, sent
+from tests.recorded.ollama.serving import client_of
 
 pytestmark = [pytest.mark.corpus, pytest.mark.asyncio(loop_scope="module")]
 

@@ -1,0 +1,1 @@
+"""Recorded exchanges with OpenAI-shaped upstreams, replayed through the facade into the SDK."""

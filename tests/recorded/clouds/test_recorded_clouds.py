@@ -1,0 +1,40 @@
+"""Every recorded exchange with an OpenAI-shaped upstream, replayed into the official SDK.
+
+`python -m tests.recorded` says the same as a table, with what fails exchange by exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from tests.recorded.clouds.exchanges import CHAT, EMBEDDINGS, Exchange, left_out, plays, replayed
+from tests.recorded.clouds.replay import mismatches
+from tests.recorded.clouds.serving import Parts, serving
+
+pytestmark = [pytest.mark.corpus, pytest.mark.asyncio(loop_scope="module")]
+
+REPLAYED: Final = replayed()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def parts() -> AsyncIterator[Parts]:
+    async with serving(REPLAYED) as parts:
+        yield parts
+
+
+@pytest.mark.parametrize("exchange", REPLAYED, ids=lambda exchange: exchange.id)
+async def test_a_recorded_exchange_is_told_in_full(exchange: Exchange, parts: Parts) -> None:
+    assert [] == await mismatches(parts, exchange)
+
+
+async def test_streams_are_also_played_without_their_finish() -> None:
+    assert any(play.cut for exchange in REPLAYED for play in plays(exchange))
+
+
+async def test_what_is_left_out_is_another_wire_or_is_explained() -> None:
+    assert all(out.reason for out in left_out())
+    assert {CHAT, EMBEDDINGS} == {exchange.wire for exchange in REPLAYED}
