@@ -36,6 +36,8 @@ FINISH: Final = {
     "refusal": "content_filter",
 }
 
+_CACHED: Final = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
+
 
 class Call(NamedTuple):
     """A tool call; "" for an id that the facade has to make up. Arguments as JSON, or text."""
@@ -205,6 +207,8 @@ def _counts(usage: Json | None) -> Counts | None:
     prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    if cached is None:
+        cached = next((usage[name] for name in _CACHED if usage.get(name) is not None), None)
     if usage["total_tokens"] == prompt + completion + (reasoning or 0):
         completion += reasoning or 0
     return Counts(prompt, completion, usage["total_tokens"], cached, reasoning)
