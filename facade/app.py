@@ -25,8 +25,10 @@ from facade.routes.openai import OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
 from facade.upstreams import Traits, Upstream
+from facade.wire.direct_client import DirectConnections
 from facade.wire.httpx_client import HttpxConnections
-from facade.wire.upstream import Endpoint
+from facade.wire.site import Site, site_of
+from facade.wire.upstream import Connections, Endpoint
 
 _METADATA_CONNECTIONS: Final = 4
 
@@ -114,13 +116,19 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         model_options={name: model.options for name, model in settings.models.items()},
         keep_alive=settings.keep_alive,
     )
-    apart = replace(endpoint, connections=_METADATA_CONNECTIONS)
     try:
-        connections, metadata = HttpxConnections(endpoint), HttpxConnections(apart)
+        site = site_of(endpoint)
+        connections = connections_to(site)
+        metadata = connections_to(replace(site, connections=_METADATA_CONNECTIONS))
     except ValueError as error:
         raise ConfigError(f"upstreams.{name}: {error}") from None
     dialect = spoken(settings.dialect, settings.vendor)
     return Upstream(name, dialect, traits, connections, metadata)
+
+
+def connections_to(site: Site) -> Connections:
+    """httpx's where the way leads through a proxy, else the direct client's. Raises ValueError."""
+    return HttpxConnections(site) if site.proxy else DirectConnections(site)
 
 
 def _credentials(settings: UpstreamSettings) -> Mapping[str, str]:

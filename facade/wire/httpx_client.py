@@ -12,68 +12,68 @@ import functools
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from importlib.metadata import version
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from facade.waits import Wait
+from facade.wire.faults import not_asked
 from facade.wire.httpx_line import Line
-from facade.wire.site import Site, site_of
-from facade.wire.upstream import ConnectionFault, Endpoint, Exchange
+from facade.wire.site import Site, check_line, sendable
+from facade.wire.upstream import A_MOMENT, KEEP_ALIVE, ConnectionFault, Exchange
 
 T = TypeVar("T")
 
-A_MOMENT: Final = 0.5  # seconds that a released body has to end
-KEEP_ALIVE: Final = 120.0  # seconds; load balancers forget a connection in silence from 240 on
-
 
 class HttpxConnections:
-    """The connections to one upstream. Raises ValueError for an endpoint that cannot be used."""
+    """The connections to one upstream. Raises ValueError for a URL that is none to httpx."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        site = site_of(endpoint)
+    def __init__(self, site: Site) -> None:
+        self._site = site
         try:
             self._url = httpx.URL(site.url)
         except httpx.InvalidURL as error:
             raise ValueError(f"base_url: {error}") from None
-        self._path = self._url.raw_path.rstrip(b"/")
-        self._query = f"?{endpoint.query}".encode() if endpoint.query else b""
-        self._headers = {
-            "user-agent": f"facade/{version('facade')}",
-            **{name.lower(): value for name, value in endpoint.headers.items()},
-        }
         self._extensions = {"timeout": {"connect": site.connect_timeout}}  # there is no other
-        self._pool = _Pool(site, endpoint.connections)
+        self._pool = _Pool(site)
 
     def open(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> Wait[Exchange]:
+        exchange = _Exchange(self._pool)
+        try:
+            return exchange.open(self._request(method, path, body, headers))
+        except ValueError as error:
+            return exchange.refuse(not_asked(self._site, error))
+
+    def _request(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> httpx.Request:
+        """Raises ValueError for what cannot be sent."""
+        check_line(method, path)
         wanted = {
             **({"content-type": "application/json"} if body else {}),
-            **self._headers,
-            **{name.lower(): value for name, value in headers.items()},
-            "accept-encoding": "identity",
+            **self._site.headers,
+            **sendable(headers),
         }
-        request = httpx.Request(
+        return httpx.Request(
             method,
-            self._url.copy_with(raw_path=self._path + path.encode() + self._query),
+            self._url.copy_with(raw_path=f"{self._site.path}{path}{self._site.query}".encode()),
             headers=httpx.Headers(wanted, encoding="latin-1"),
             content=body,
             extensions=self._extensions,
         )
-        return _Exchange(self._pool).open(request)
 
     async def close(self) -> None:
         await self._pool.close()
 
 
 class _Pool:
-    """Lines: at most `places` in use at once, the idle ones kept for KEEP_ALIVE."""
+    """Lines: so many in use at a time, the idle ones kept for KEEP_ALIVE."""
 
-    def __init__(self, site: Site, places: int) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
-        self._places = asyncio.Semaphore(places)
+        self._places = asyncio.Semaphore(site.connections)
         self._idle: deque[tuple[float, Line]] = deque()  # with the time since when
         self._ending: set[asyncio.Task[None]] = set()
         self.exchanges: set[_Exchange] = set()
@@ -136,6 +136,11 @@ class _Exchange:
     def open(self, request: httpx.Request) -> Wait[Exchange]:
         self._pool.exchanges.add(self)
         return self._wait(self._open(request))
+
+    def refuse(self, fault: ConnectionFault) -> Wait[Exchange]:
+        wait: _Wait[Exchange] = _Wait(self.abort)
+        wait.set_exception(fault)
+        return wait
 
     def read(self) -> Wait[bytes]:
         return self._wait(self._read())

@@ -18,7 +18,8 @@ from typing import Final
 import httpcore
 import httpx
 
-from facade.wire.site import Site, not_reached
+from facade.wire.faults import cut, garbled, not_reached
+from facade.wire.site import Site
 from facade.wire.upstream import ConnectionFault
 
 _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
@@ -98,17 +99,10 @@ class Line(httpcore.AsyncNetworkBackend):
     def _fault(self, error: Exception) -> ConnectionFault:
         if not self._reached:
             return not_reached(self._site, error, sent=self._sent)
-        if isinstance(error, httpx.LocalProtocolError):
-            said = "was not asked: a header is not valid HTTP"
-        elif isinstance(error, ssl.SSLError):
-            said = f"broke TLS off ({error.reason})"
-        elif not self._answered:
-            said = "closed the connection before it answered"
-        elif self._ended or not isinstance(error, httpx.RemoteProtocolError):
-            said = "closed the connection in the middle of its answer"
-        else:
-            said = "answered with what is not valid HTTP"
-        return ConnectionFault(f"{self._site.name} {said}", sent=self._sent)
+        understood = self._ended or not isinstance(error, httpx.RemoteProtocolError)
+        if understood or not self._answered:
+            return cut(self._site, error, answered=self._answered)
+        return garbled(self._site)
 
 
 class _Stream(httpcore.AsyncNetworkStream):

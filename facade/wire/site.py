@@ -1,44 +1,45 @@
-"""Where an endpoint leads: its name in messages, its trust, its proxy; and why it was not reached.
+"""Where an endpoint leads: its name in messages, its trust, its proxy; and what is sent there.
 
 Worked out once per upstream, so that an endpoint that cannot be used is refused at once.
-Sentences name host and port, never a path, a header or a credential.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import ssl
-from collections.abc import Iterator, Set
+from collections.abc import Mapping, Set
+from importlib.metadata import version
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
-from facade.wire.upstream import ConnectionFault, ConnectTimeout, Endpoint
+from facade.wire.upstream import Endpoint
 
 _PORTS: Final = {"http": 80, "https": 443}
-
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%[a-z0-9._-]+)?")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]*")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SENDABLE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-_REASONS: Final = (  # the first that fits
-    (socket.gaierror, "its name cannot be resolved"),
-    (ConnectionRefusedError, "the connection was refused"),
-    (ssl.SSLCertVerificationError, "its certificate is not trusted ({0.verify_message})"),
-    (ssl.SSLEOFError, "the TLS handshake was broken off"),
-    (ssl.SSLError, "the TLS handshake failed ({0.reason})"),
-)
+# How a message is framed, and what becomes of its connection, is the client's own matter.
+_OURS: Final = {"accept-encoding", "connection", "content-length", "transfer-encoding"}
 
 
 class Site(Struct, frozen=True):
-    """What connecting needs to know of an endpoint."""
+    """What connecting and asking need to know of an endpoint."""
 
     name: str  # host:port, and the proxy on the way
     url: str  # without a slash at its end
+    host: str
+    port: int
+    path: str  # of the URL
+    query: str  # with its question mark, or nothing
+    headers: Mapping[str, str]  # of every request, in lower case
     encrypted: bool
     connect_timeout: float  # seconds, TLS included
+    connections: int  # the most at a time
     tls: ssl.SSLContext  # trusts nobody where nothing is encrypted
     proxy: str | None  # a URL, perhaps with credentials
 
@@ -48,54 +49,61 @@ def site_of(endpoint: Endpoint) -> Site:
     url = _split(endpoint.base_url, "base_url", _PORTS.keys())
     if "@" in url.netloc or url.query or url.fragment:
         raise ValueError("base_url has a scheme, a host and a path; credentials go into headers")
-    for name, value in endpoint.headers.items():
-        if not _SENDABLE.fullmatch(value):
-            raise ValueError(f"the header {name} has characters that cannot be sent")
+    if not _VISIBLE.fullmatch(url.path + endpoint.query):
+        raise ValueError("base_url has characters that cannot be sent")
     proxy = endpoint.proxy or (_environment_proxy(url) if endpoint.environment_proxies else None)
     way = f" through the proxy {_name(_split(proxy, 'proxy', {'http'}))}" if proxy else ""
     encrypted = url.scheme == "https"
     return Site(
         name=_name(url) + way,
         url=endpoint.base_url.rstrip("/"),
+        host=url.hostname or "",
+        port=url.port or _PORTS[url.scheme],
+        path=url.path.rstrip("/"),
+        query=f"?{endpoint.query}" if endpoint.query else "",
+        headers={
+            "host": _name(url).removesuffix(f":{_PORTS[url.scheme]}"),
+            "user-agent": f"facade/{version('facade')}",
+            **sendable(endpoint.headers),
+            "accept-encoding": "identity",
+        },
         encrypted=encrypted,
         connect_timeout=endpoint.connect_timeout,
+        connections=endpoint.connections,
         tls=_trust(endpoint) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         proxy=proxy,
     )
 
 
-def not_reached(site: Site, error: Exception, *, sent: bool) -> ConnectionFault:
-    """The fault for an error on the way. `sent`: on an earlier way the request had gone out."""
-    for cause in _causes(error):
-        if isinstance(cause, TimeoutError):
-            why = f"no connection within {site.connect_timeout:g} s"
-            return ConnectTimeout(f"cannot connect to {site.name}: {why}", sent=sent)
-        if why := _reason(cause):
-            return ConnectionFault(f"cannot connect to {site.name}: {why}", sent=sent)
-    return ConnectionFault(f"cannot connect to {site.name}: {error}", sent=sent)
+def sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers, in lower case, without those that are the client's own.
+
+    Raises ValueError, without the value, for one that would be more, or less, than one header.
+    """
+    found = {}
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("the name of a header has characters that cannot be sent")
+        if not _SENDABLE.fullmatch(value):
+            raise ValueError(f"the header {name} has characters that cannot be sent")
+        found[name.lower()] = value
+    for name in _OURS & found.keys():
+        del found[name]
+    return found
 
 
-def _reason(cause: BaseException) -> str:
-    for kind, why in _REASONS:
-        if isinstance(cause, kind):
-            return why.format(cause)
-    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else ""
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it; of several failed addresses the first."""
-    while error is not None:
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        else:
-            error = error.__cause__ or error.__context__
+def check_line(method: str, path: str) -> None:
+    """Raises ValueError for what would not make one request line."""
+    if not _TOKEN.fullmatch(method) or not _VISIBLE.fullmatch(path):
+        raise ValueError("its path has characters that cannot be sent")
 
 
 def _split(url: str, what: str, schemes: Set[str]) -> SplitResult:
     split = urlsplit(url)
     if split.scheme not in schemes or not split.hostname:
         raise ValueError(f"{what} must begin with {' or '.join(schemes)} and ://, then a host")
+    if not _HOST.fullmatch(split.hostname):
+        raise ValueError(f"{what}: its host is not a name (one in other letters begins with xn--)")
     return split
 
 
@@ -119,4 +127,5 @@ def _trust(endpoint: Endpoint) -> ssl.SSLContext:
             context.load_cert_chain(endpoint.client_cert)
     except OSError as error:
         raise ValueError(f"ca_file or client_cert cannot be used: {error}") from error
+    context.set_alpn_protocols(["http/1.1"])
     return context

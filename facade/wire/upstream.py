@@ -1,18 +1,22 @@
 """The port to upstreams: one HTTP request, its reply's head, its body as it arrives.
 
-Two implementations stand behind it (httpx; later a client of our own), and one suite of
-tests runs over both. The port has no clocks: whoever waits aborts, with the reason.
-Every error a connection can make is a ConnectionFault; nothing of a library leaks.
+Two implementations stand behind it (a client of our own, and httpx for what lies behind a
+proxy), and one suite of tests runs over both. The port has no clocks: whoever waits aborts,
+with the reason. Every error a connection can make is a ConnectionFault; nothing of a library
+leaks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct, field
 
 from facade.waits import Wait
+
+A_MOMENT: Final = 0.5  # seconds that a released body has to end
+KEEP_ALIVE: Final = 120.0  # seconds; load balancers forget a connection in silence from 240 on
 
 
 class ConnectionFault(Exception):

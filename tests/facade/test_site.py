@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from facade.wire.site import not_reached, site_of
+from facade.wire.faults import not_reached
+from facade.wire.site import site_of
 from facade.wire.upstream import ConnectTimeout, Endpoint
 
 _NAMES = {

@@ -13,7 +13,9 @@ from typing import Protocol
 import pytest
 import uvloop
 
+from facade.wire.direct_client import DirectConnections
 from facade.wire.httpx_client import HttpxConnections
+from facade.wire.site import Site, site_of
 from facade.wire.upstream import Connections, Endpoint
 from tests.facade.connections.authority import Authority
 from tests.facade.connections.raw import Script, Upstream
@@ -22,7 +24,10 @@ Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 Test = Callable[..., Awaitable[None]]
 Connect = Callable[[Endpoint], Connections]  # closed when the test is over
 
-IMPLEMENTATIONS: dict[str, Connect] = {"httpx": HttpxConnections}
+IMPLEMENTATIONS: dict[str, Callable[[Site], Connections]] = {
+    "direct": DirectConnections,
+    "httpx": HttpxConnections,
+}
 
 
 class Serve(Protocol):
@@ -68,11 +73,19 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture(params=list(IMPLEMENTATIONS.values()), ids=list(IMPLEMENTATIONS))
-async def connect(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Connect]:
+def implementation(request: pytest.FixtureRequest) -> Callable[[Site], Connections]:
+    chosen: Callable[[Site], Connections] = request.param
+    return chosen
+
+
+@pytest.fixture
+async def connect(
+    implementation: Callable[[Site], Connections], serve: Serve
+) -> AsyncIterator[Connect]:
     made: list[Connections] = []
 
     def start(endpoint: Endpoint) -> Connections:
-        made.append(request.param(endpoint))
+        made.append(implementation(site_of(endpoint)))
         return made[-1]
 
     yield start

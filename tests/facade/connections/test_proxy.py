@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
-from facade.wire.upstream import ConnectionFault, ConnectTimeout, Endpoint
+from facade.app import connections_to
+from facade.wire.site import Site
+from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Endpoint
 from tests.facade.connections.authority import Authority
 from tests.facade.connections.conftest import Connect, Serve
 from tests.facade.connections.raw import OK, Peer, Script, Upstream, get, saying, saying_once
+
+
+@pytest.fixture
+def implementation() -> Callable[[Site], Connections]:
+    """Whichever the application chooses."""
+    return connections_to
 
 
 def _tunnelling(upstream: Upstream) -> Script:

@@ -24,7 +24,7 @@ async def _unending(peer: Peer) -> None:
 
 async def _begun(connections: Connections) -> Exchange:
     exchange = await connections.open("GET", "/", b"", {})
-    assert b"hello" == await result_of(exchange.read())
+    assert (await result_of(exchange.read())).startswith(b"hello")
     return exchange
 
 

@@ -1,0 +1,254 @@
+"""An exchange over the direct client: one request, and its reply as httptools takes it apart.
+
+Strategy: the parser's callbacks only note what they saw; what follows is decided once per
+read. Who waits has a plain future, so nothing here needs a task. Every reply has a parser of
+its own: nothing of one can reach the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from httptools import HttpParserError, HttpResponseParser
+
+from facade.waits import Wait
+from facade.wire.direct_line import Line
+from facade.wire.direct_pool import Pool
+from facade.wire.faults import cut, garbled, not_reached, overlong
+from facade.wire.site import Site
+from facade.wire.upstream import A_MOMENT, ConnectionFault, Exchange
+
+T = TypeVar("T")
+
+_LONGEST_HEAD: Final = 64 * 1024  # bytes, in whole reads; also of all else without content
+_READ_AHEAD: Final = 64 * 1024  # bytes, in whole reads, that may lie here until they are asked for
+
+
+class _Wait(asyncio.Future[T]):
+    """A Wait of an exchange. Cancelled, it aborts the exchange, also in the tick in which it
+    is done: so nothing stays open for a caller who is cancelled before the result gets there.
+    """
+
+    exchange: DirectExchange
+
+    def cancel(self, msg: object = None) -> bool:
+        cancelled = super().cancel(msg)
+        self.exchange.abort()
+        return cancelled
+
+
+class DirectExchange:
+    """One request. `bodiless`: its answer has no body, whatever its head says (HEAD)."""
+
+    status = 0  # until the head is there
+    headers: Mapping[str, str]
+
+    _line: Line | None = None
+    _opening: _Wait[Exchange] | None = None
+    _reading: _Wait[bytes] | None = None
+    _fault: ConnectionFault | None = None
+    _giving_up: asyncio.TimerHandle | None = None  # since it was released
+    _kept = _sent = _heard = False  # the line is a used one; the request is out; a byte came
+    _complete = _lasting = False  # the reply is; the line may be used again
+    _over = _paused = False  # nothing is held any more; the line is not read
+    _barren = _unread = 0  # bytes since the last content; bytes since the last read
+
+    def __init__(self, site: Site, pool: Pool, request: bytes, *, bodiless: bool) -> None:
+        self._site = site
+        self._pool = pool
+        self._request = request
+        self._bodiless = bodiless
+        self._pieces: list[bytes] = []
+        self.headers = self._found = dict[str, str]()
+        self.on_body = self._pieces.append
+        self._parser = HttpResponseParser(self)
+
+    def open(self) -> Wait[Exchange]:
+        opening = self._opening = _Wait[Exchange]()
+        opening.exchange = self
+        self._pool.take(self)
+        return opening
+
+    def read(self) -> bytes | Wait[bytes]:
+        if self._pieces:
+            return self._taken()
+        if self._fault is not None:
+            raise self._fault
+        if self._complete:
+            return b""
+        reading = _Wait[bytes]()
+        reading.exchange = self
+        if self._over:
+            reading.cancel()
+        else:
+            self._reading = reading
+        return reading
+
+    def abort(self) -> None:
+        if self._giving_up is None:
+            self.drop()
+
+    def release(self) -> None:
+        if self._over or self._giving_up is not None:
+            return
+        self._taken()
+        self._giving_up = asyncio.get_running_loop().call_later(A_MOMENT, self.drop)
+
+    # What the pool and the line tell
+
+    def start(self, line: Line) -> None:
+        self._line = line
+        self._kept = line.used
+        self._sent = True
+        line.listener = self
+        line.transport.write(self._request)
+
+    def refused(self, error: BaseException) -> None:
+        self._fail(not_reached(self._site, error, sent=self._sent))
+
+    def drop(self) -> None:
+        """Abort, released or not."""
+        if self._over:
+            return
+        self._let_go()
+        self._pieces.clear()
+        waiting = self._opening or self._reading
+        if waiting is not None:
+            waiting.cancel()
+
+    def received(self, _line: Line, data: bytes) -> None:
+        self._heard = True
+        self._barren += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            self._lasting = False
+            if not self._complete:
+                self._fail(garbled(self._site))
+                return
+        if self._complete:
+            self._finish()
+        elif self._pieces:
+            self._barren = 0
+        elif self._barren > _LONGEST_HEAD:
+            self._fail(overlong(self._site, _LONGEST_HEAD))
+            return
+        self._tell()
+        self._hold_back(len(data))
+
+    def ended(self, _line: Line, error: Exception | None) -> None:
+        if self._kept and not self._heard:
+            self._line = None
+            self._pool.connect(self)
+        elif error is None and self._ends_with_its_line():
+            self._finish()
+            self._tell()
+        else:
+            self._fail(cut(self._site, error, answered=self._heard))
+
+    # What the parser sees
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise HttpParserError  # stops it: this is nothing we asked for
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:
+            return  # a trailer
+        key = name.decode("latin-1").lower()
+        said = value.decode("latin-1").rstrip()
+        self._found[key] = f"{self._found[key]}, {said}" if key in self._found else said
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
+            self._request = b""
+            if self._bodiless:
+                self.on_message_complete()
+        elif status < 100 or status == 101:
+            raise HttpParserError  # we asked for no other protocol
+        else:
+            self._found.clear()
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self._complete = True
+            self._lasting = self._parser.should_keep_alive()
+
+    # What follows
+
+    def _tell(self) -> None:
+        """Whoever waits hears what there is: what came before a fault comes first."""
+        if self._opening is not None:
+            opening = self._opening
+            if self.status:
+                self._opening = None
+                opening.set_result(self)
+            elif self._fault is not None:
+                self._opening = None
+                opening.set_exception(self._fault)
+        elif self._reading is not None:
+            reading = self._reading
+            if self._pieces or self._complete:
+                self._reading = None
+                reading.set_result(self._taken())
+            elif self._fault is not None:
+                self._reading = None
+                reading.set_exception(self._fault)
+
+    def _taken(self) -> bytes:
+        """Everything that is here."""
+        pieces = self._pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._unread = 0
+        if self._paused and self._line is not None:
+            self._paused = False
+            self._line.transport.resume_reading()
+        return piece
+
+    def _hold_back(self, size: int) -> None:
+        """Leave the rest to the system where nobody reads."""
+        if self._giving_up is not None:
+            self._pieces.clear()
+        elif self._pieces and self._line is not None:
+            self._unread += size
+            if self._unread > _READ_AHEAD and not self._paused:
+                self._paused = True
+                self._line.transport.pause_reading()
+
+    def _ends_with_its_line(self) -> bool:
+        """Whether this reply's end is told by nothing else."""
+        framed = self._found.get("transfer-encoding", "").lower().endswith("chunked")
+        return self.status > 0 and not framed and "content-length" not in self._found
+
+    def _finish(self) -> None:
+        self._complete = True
+        if self._bodiless:
+            self._lasting = self._lasting and not self._pieces
+            self._pieces.clear()
+        self._let_go(keep=self._lasting)
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        self._fault = fault
+        self._let_go()
+        self._tell()
+
+    def _let_go(self, *, keep: bool = False) -> None:
+        """Hold nothing any more. `keep`: the line is good for another request."""
+        self._over = True
+        del self._parser  # it knows us: together we would be left to the garbage collector
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        line, self._line = self._line, None
+        if line is not None and keep and not line.transport.get_write_buffer_size():
+            if self._paused:
+                line.transport.resume_reading()
+            self._pool.give_back(self, line)
+            return
+        if line is not None:
+            line.close()
+        self._pool.leave(self)

@@ -1,0 +1,159 @@
+"""A line: one connection to an upstream, from its making to its end, and who listens on it.
+
+Strategy: a line knows nothing of HTTP. What happens on it goes to its listener, an exchange
+or, while it is idle, the pool. Addresses are raced as RFC 8305 says (uvloop has nothing for
+that), the TCP connection only: a slow TLS handshake is no reason for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Final, Protocol, cast
+
+from facade.wire.site import Site
+
+_HEAD_START: Final = 0.25  # seconds that an address has before the next is tried too
+
+_Address = tuple[int, int, int, str, tuple[object, ...]]  # as getaddrinfo gives it
+
+
+class Listener(Protocol):
+    """Whom a line tells what happens. After `ended` there is nothing more to tell."""
+
+    def received(self, line: Line, data: bytes, /) -> None: ...
+
+    def ended(self, line: Line, error: Exception | None, /) -> None:
+        """The upstream has closed: properly, if without an error."""
+
+
+class Line(asyncio.Protocol):
+    """One connection. `used`: an exchange has ended well on it."""
+
+    transport: asyncio.Transport
+    listener: Listener | None = None
+    used = False
+
+    def __init__(self, made: Callable[[Line], None]) -> None:
+        self._made = made
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.listener is not None:
+            self.listener.received(self, data)
+
+    def eof_received(self) -> None:
+        self._end(None if self._said_goodbye() else ConnectionResetError())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error or ConnectionResetError())
+        self.gone.set_result(None)
+
+    def close(self) -> None:
+        """Now, whatever is under way; nobody is told."""
+        self.listener = None
+        self.transport.abort()
+
+    def _end(self, error: Exception | None) -> None:
+        listener = self.listener
+        self.close()
+        if listener is not None:
+            listener.ended(self, error)
+
+    def _said_goodbye(self) -> bool:
+        """Whether an end of file was meant. Within TLS somebody on the way may have made it."""
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        with suppress(ssl.SSLError):
+            return not tls.read(1)
+        return False
+
+
+async def connect(site: Site, made: Callable[[Line], None]) -> None:
+    """Make a line and tell `made`. Raises TimeoutError after the connect timeout, and OSErrors."""
+    loop = asyncio.get_running_loop()
+    make = functools.partial(Line, made)
+    async with asyncio.timeout(site.connect_timeout):
+        addresses = await loop.getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
+        connected = await _first(_in_turn(cast(Sequence[_Address], addresses)))
+        if not site.encrypted:
+            await loop.create_connection(make, sock=connected)
+            return
+        try:
+            await loop.create_connection(
+                make,
+                sock=connected,
+                ssl=site.tls,
+                server_hostname=site.host,
+                ssl_handshake_timeout=site.connect_timeout,
+            )
+        except ConnectionError as error:
+            raise ssl.SSLEOFError("closed in the handshake") from error
+
+
+def _in_turn(addresses: Sequence[_Address]) -> list[_Address]:
+    """The addresses, the two families by turns."""
+    first = [each for each in addresses if each[0] == addresses[0][0]]
+    second = [each for each in addresses if each[0] != addresses[0][0]]
+    return [each for each in chain(*zip_longest(first, second)) if each]
+
+
+async def _first(addresses: Sequence[_Address]) -> socket.socket:
+    """The first connection that is made. Raises the first failure if all fail."""
+    tries: set[asyncio.Task[socket.socket]] = set()
+    try:
+        return await _race(addresses, tries)
+    finally:
+        for task in tries:
+            task.add_done_callback(_close)
+            task.cancel()
+        if tries:
+            await asyncio.wait(tries)
+
+
+async def _race(
+    addresses: Sequence[_Address], tries: set[asyncio.Task[socket.socket]]
+) -> socket.socket:
+    """`tries`: those that are under way, also afterwards."""
+    left = list(reversed(addresses))
+    failures: list[BaseException] = []
+    while left or tries:
+        if left:
+            tries.add(asyncio.create_task(_connected(left.pop())))
+        head_start = _HEAD_START if left else None
+        await asyncio.wait(tries, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+        for task in [each for each in tries if each.done()]:
+            tries.remove(task)
+            failure = task.exception()
+            if failure is None:
+                return task.result()
+            failures.append(failure)
+    raise failures[0]
+
+
+def _close(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def _connected(address: _Address) -> socket.socket:
+    family, kind, protocol, _, where = address
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(connecting, where)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
