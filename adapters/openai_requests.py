@@ -38,16 +38,12 @@ _ESSENTIAL: Final = frozenset({  # without these the answer is not the one that 
 })
 # fmt: on
 _UNASKED: Final[Mapping[str, tuple[object, ...]]] = {  # values that say what holds anyway
-    "frequency_penalty": (0,),
     "function_call": ("auto", "none"),
     "functions": ([],),
     "logit_bias": ({},),
     "logprobs": (False,),
     "modalities": (["text"],),
     "n": (1,),
-    "parallel_tool_calls": (True,),
-    "presence_penalty": (0,),
-    "service_tier": ("auto", "default"),
     "store": (False,),
     "top_logprobs": (0,),
     "verbosity": ("medium",),
@@ -97,10 +93,13 @@ def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
     """A chat completion. Raises InvalidRequest for what the vendor has not."""
     draft = Draft(call.request, _changes(quirks, call, target))
     if quirks is not PLAIN:
-        fields = _object.decode(call.body)
-        draft.ignored += _rename(quirks.fields, fields, draft.changes)
-        if quirks.in_messages:
-            _rename_in_messages(quirks.in_messages, fields["messages"], draft)
+        # One that is read and not set need not be looked for in the body.
+        sought = any(getattr(call.request, name, True) is not None for name in quirks.fields)
+        if sought or quirks.in_messages:
+            fields = _object.decode(call.body)
+            draft.ignored += _rename(quirks.fields, fields, draft.changes)
+            if quirks.in_messages:
+                _rename_in_messages(quirks.in_messages, fields["messages"], draft)
         if not quirks.developer:
             _say_system(draft)
         for verb in quirks.verbs:

@@ -18,9 +18,10 @@ from adapters.openai_vectors import signed_bytes
 class Provider(Struct, frozen=True, kw_only=True):
     """A vendor. Without a `base_url` only the operator knows where it is.
 
-    The first of `key_variables` that is set in the environment holds the key. `path` is where
-    the API is below an address that is given without a path. `query` goes with every request
-    where the address has none. `lists`: its /models are the models that can be asked.
+    `base_url_variable` may hold an address; where the vendor has its own, that is another
+    server's, which only speaks the same API. The first of `key_variables` that is set holds the
+    key. `path` is where the API is below an address that is given without one; `query` goes with
+    every request where the address has none. `lists`: what /models lists is what can be asked.
     """
 
     dialect: str = "openai"
@@ -45,22 +46,24 @@ def _without(names: str) -> Names:
 
 _OLD_BOUND: Final[Names] = {"max_completion_tokens": "max_tokens"}
 _NEW_BOUND: Final[Names] = {"max_tokens": "max_completion_tokens"}
-_SYSTEM: Final = Quirks(developer=False)
-_OLD_BOUND_SYSTEM: Final = Quirks(developer=False, fields=_OLD_BOUND)
-_FLOATS: Final[Names] = {"encoding_format": None}  # base64 is refused, or ignored
+_FLOATS: Final[Names] = {"encoding_format": None}  # where base64 is refused, ignored or unproven
+_SYSTEM: Final = Quirks(developer=False, embedding_fields=_FLOATS)
+_OLD: Final = Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS)
+_OLD_PACKED: Final = Quirks(developer=False, fields=_OLD_BOUND)
 # Of OpenAI's fields, those that no vendor that refuses unknown ones has taken over.
 _OPENAIS_OWN: Final = _without(
     "audio modalities moderation prompt_cache_options prompt_cache_retention "
     "safety_identifier store verbosity web_search_options"
 )
 _HISTORY: Final = _without(  # what answers of others leave in the history
-    "annotations audio name reasoning_content reasoning_details refusal"
+    "annotations audio reasoning_content reasoning_details refusal"
 )
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     # https://platform.openai.com/docs/api-reference/chat/create: max_tokens is deprecated
     "openai": Provider(
         base_url="https://api.openai.com/v1",
+        base_url_variable="OPENAI_BASE_URL",
         key_variables=("OPENAI_API_KEY",),
         quirks=Quirks(fields=_NEW_BOUND),
     ),
@@ -98,7 +101,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             developer=False,
             fields=_OPENAIS_OWN
             | _without("logit_bias logprobs metadata n prediction prompt_cache_key top_logprobs"),
-            in_messages=_HISTORY,
+            in_messages=_HISTORY | _without("name"),
         ),
     ),
     # https://docs.mistral.ai/api/endpoint/chat: unknown fields are a 422; usage always comes
@@ -111,7 +114,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             | _OLD_BOUND
             | {"seed": "random_seed"}
             | _without("function_call functions logit_bias stream_options user"),
-            in_messages=_HISTORY | _without("function_call reasoning thinking"),
+            in_messages=_HISTORY | _without("function_call name reasoning thinking"),
             embedding_fields=_FLOATS | {"dimensions": "output_dimension", "user": None},
             verbs=(any_tool, short_call_ids),
         ),
@@ -120,7 +123,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "deepseek": Provider(
         base_url="https://api.deepseek.com",
         key_variables=("DEEPSEEK_API_KEY",),
-        quirks=_OLD_BOUND_SYSTEM,
+        quirks=_OLD,
     ),
     # https://docs.x.ai/docs/api-reference
     "xai": Provider(base_url="https://api.x.ai/v1", key_variables=("XAI_API_KEY",), quirks=_SYSTEM),
@@ -128,7 +131,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "together": Provider(
         base_url="https://api.together.ai/v1",
         key_variables=("TOGETHER_API_KEY",),
-        quirks=Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS),
+        quirks=_OLD,
     ),
     # https://docs.fireworks.ai/tools-sdks/openai-compatibility: unknown fields are a 400
     "fireworks": Provider(
@@ -142,15 +145,15 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         key_variables=("OPENROUTER_API_KEY",),
         quirks=_SYSTEM,
     ),
-    # https://inference-docs.cerebras.ai/resources/openai: unknown fields are a 400
+    # https://inference-docs.cerebras.ai/api-reference/chat-completions: unknown fields are a 400
     "cerebras": Provider(
         base_url="https://api.cerebras.ai/v1",
         key_variables=("CEREBRAS_API_KEY",),
         quirks=Quirks(
             developer=False,
-            fields=_OPENAIS_OWN
-            | _without("frequency_penalty logit_bias metadata presence_penalty prompt_cache_key"),
+            fields=_OPENAIS_OWN | _without("function_call functions metadata"),
             in_messages=_HISTORY | {"reasoning_content": "reasoning"},
+            embedding_fields=_FLOATS,
         ),
     ),
     # https://docs.perplexity.ai/api-reference/chat-completions-post: usage is in every chunk;
@@ -177,38 +180,38 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "zai": Provider(
         base_url="https://api.z.ai/api/paas/v4",
         key_variables=("ZAI_API_KEY",),
-        quirks=_OLD_BOUND_SYSTEM,
+        quirks=_OLD,
     ),
     # https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope;
     # Singapore, of which the keys of other regions know nothing
     "alibaba": Provider(
         base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         key_variables=("DASHSCOPE_API_KEY",),
-        quirks=Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS),
+        quirks=_OLD,
     ),
     # https://huggingface.co/docs/inference-providers/index
     "huggingface": Provider(
         base_url="https://router.huggingface.co/v1",
         key_variables=("HF_TOKEN",),
-        quirks=Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS),
+        quirks=_OLD,
     ),
     # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html; every version knows
     # max_tokens
-    "vllm": Provider(base_url="http://127.0.0.1:8000/v1", path="/v1", quirks=_OLD_BOUND_SYSTEM),
+    "vllm": Provider(base_url="http://127.0.0.1:8000/v1", path="/v1", quirks=_OLD_PACKED),
     # https://docs.gpustack.ai/latest/user-guide/openai-compatible-apis/
-    "gpustack": Provider(path="/v1", quirks=_OLD_BOUND_SYSTEM),
+    "gpustack": Provider(path="/v1", quirks=_OLD),
     # https://github.com/ggml-org/llama.cpp/tree/master/tools/server; its usual port is ours
-    "llama.cpp": Provider(path="/v1", quirks=_OLD_BOUND_SYSTEM),
+    "llama.cpp": Provider(path="/v1", quirks=_OLD_PACKED),
     # https://lmstudio.ai/docs/app/api/endpoints/openai
     "lmstudio": Provider(
         base_url="http://127.0.0.1:1234/v1",
         path="/v1",
-        quirks=Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS),
+        quirks=_OLD,
     ),
     # https://github.com/ollama/ollama/blob/main/docs/openai.md; max_completion_tokens is ignored
     "ollama-v1": Provider(
         base_url="http://127.0.0.1:11434/v1",
         path="/v1",
-        quirks=_OLD_BOUND_SYSTEM,
+        quirks=_OLD,
     ),
 }

@@ -21,13 +21,16 @@ there is nothing to serve: nothing is configured, no Ollama answers at {USUAL_OL
 and the embedded model is not installed. Three ways on:
   1. start Ollama (`ollama serve`), then this command again;
   2. install the small embedded model: `pip install xllamacpp`, `facade models pull`;
-  3. set OPENAI_API_KEY (and OPENAI_BASE_URL for a vendor with the same API), or write
+  3. set the usual variable of a vendor's key (OPENAI_API_KEY or another), or write
      facade.toml and start `facade serve --config facade.toml`:
 
        [upstreams.cloud]
-       dialect = "openai"
-       base_url = "https://api.openai.com/v1"
+       vendor = "openai"
        api_key = "env:MY_KEY"
+
+       [upstreams.mine]
+       dialect = "openai"
+       base_url = "http://127.0.0.1:8000/v1"
 """
 
 

@@ -152,6 +152,5 @@ ROWS: Final = (
         _service_url,
     ),
     Row(("OLLAMA_DEFAULT_OPTIONS",), ("upstreams", "ollama", "options"), _json),
-    Row(("OPENAI_BASE_URL",), ("upstreams", "openai", "base_url"), str),
     *_of_vendors(),
 )

@@ -12,6 +12,7 @@ import pytest
 from adapters.dialect import Completes, Embeds, ListsModels, Model, Target
 from adapters.errors import Kind, UpstreamError
 from adapters.openai import OpenAI
+from adapters.openai_requests import _ESSENTIAL, _HINTS, _UNASKED
 from adapters.openai_vectors import signed_bytes
 from adapters.patching import Inside, patched
 from adapters.providers import PROVIDERS, Provider
@@ -76,6 +77,18 @@ def test_a_field_is_not_renamed_to_one_that_is_renamed(name: str, row: Provider)
 )
 def test_the_key_goes_where_the_vendor_looks(name: str, header: dict[str, str]) -> None:
     assert header == PROVIDERS[name].credentials("k")
+
+
+def test_what_is_said_of_a_field_is_said_of_one_that_some_row_leaves_out() -> None:
+    left_out = {
+        name
+        for row in PROVIDERS.values()
+        for names in (row.quirks.fields, row.quirks.in_messages, row.quirks.embedding_fields)
+        for name, own in names.items()
+        if own is None
+    }
+    assert set() == (_HINTS | _ESSENTIAL | _UNASKED.keys()) - left_out
+    assert set() == _HINTS & _ESSENTIAL
 
 
 # -- what every vendor gets ----------------------------------------------------------------

@@ -122,11 +122,18 @@ def test_a_table_that_is_none_is_still_told_so(tmp_path: Path) -> None:
     assert said.startswith("facade.yaml: upstreams.1.vendor: there is no such vendor")
 
 
-@pytest.mark.parametrize(("name", "row"), PROVIDERS.items())
-def test_check_says_the_vendor_and_no_query(tmp_path: Path, name: str, row: object) -> None:
-    address = PROVIDERS[name].base_url or "https://llm.example.org/v1"
-    text = f"[upstreams.a]\nvendor = '{name}'\napi_key = 'sk-1'\nbase_url = '{address}?k=sk-2'"
-    done = facade("check", "--config", str(write(tmp_path, text)))
-    place = "local" if "127.0.0.1" in address else "not local"
-    assert f"upstream a: {name} at {address}, {place}, with a key\n" in done.stdout
+def test_check_says_every_vendor_and_no_query(tmp_path: Path) -> None:
+    addresses = {
+        name: row.base_url or "https://llm.example.org/v1" for name, row in PROVIDERS.items()
+    }
+    tables = [
+        f"[upstreams.'a-{number}']\nvendor = '{name}'\napi_key = 'sk-1'\n"
+        f"base_url = '{address}?k=sk-2'\n"
+        for number, (name, address) in enumerate(addresses.items())
+    ]
+    done = facade("check", "--config", str(write(tmp_path, "".join(tables))))
+    for number, (name, address) in enumerate(addresses.items()):
+        place = "local" if "127.0.0.1" in address else "not local"
+        line = f"upstream a-{number}: {name} at {address}, {place}, with a key"
+        assert line in done.stdout.splitlines()
     assert "sk-" not in done.stdout + done.stderr
