@@ -18,22 +18,22 @@ class _Lines:
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
-        self._held = 0
+        self.held = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         whole, ended, rest = data.rpartition(b"\n")
         if not ended:
             self._rest.append(rest)
-            self._held += len(rest)
-            if self._held > LONGEST_LINE:
+            self.held += len(rest)
+            if self.held > LONGEST_LINE:
                 raise broken(f"the upstream sent a line of more than {LONGEST_LINE} bytes")
             return []
         lines = b"".join((*self._rest, whole)).split(b"\n")
-        self._rest, self._held = [rest], len(rest)
+        self._rest, self.held = [rest], len(rest)
         return lines
 
     def close(self) -> bytes:
-        rest, self._rest, self._held = b"".join(self._rest), [], 0
+        rest, self._rest, self.held = b"".join(self._rest), [], 0
         return rest
 
 
@@ -42,6 +42,11 @@ class LineFramer:
 
     def __init__(self) -> None:
         self._lines = _Lines()
+
+    @property
+    def between_lines(self) -> bool:
+        """Whether nothing of a line has come that is not whole."""
+        return not self._lines.held
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines `data` completed, without their ends."""
@@ -66,6 +71,11 @@ class SseFramer:
         self._fields: list[bytes] = []
         self._after_cr = False
         self._begun = False
+
+    @property
+    def between_events(self) -> bool:
+        """Whether nothing of an event has come that is not whole."""
+        return not (self._lines.held or self._fields or self._after_cr)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The `data` of the events that `data` completed."""

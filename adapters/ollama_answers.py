@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters import ollama_errors
+from adapters import ollama_runs as runs
 from adapters.dialect import Reply
 from adapters.errors import Incomplete, UpstreamError, broken
 from adapters.forced import ForcedAnswer, Piece
@@ -104,23 +105,37 @@ class OllamaStream:
         self._spoken = 0  # tokens of content
         self._discarded = 0  # tokens since the one call that was wanted
         self._failure: UpstreamError | None = None
+        self._only_text = not (expected.logprobs or expected.one_call or self._forced)
 
     def feed(self, data: bytes) -> list[Chunk]:
         if self._failure:
             raise self._failure
-        return self._read(self._framer.feed(data))
+        chunks: list[Chunk] = []
+        if not self._begun:  # the first line tells when the answer began
+            first, end, data = data.partition(b"\n")
+            self._read(self._framer.feed(first + end), chunks)
+        if self._only_text and not self.done and self._framer.between_lines:
+            texts, data = runs.take(data)
+            if texts:
+                self._spoken += len(texts)
+                choice = self._expected.choice
+                chunks.append(Chunk(choice=choice, content="".join(texts), pieces=texts))
+        self._read(self._framer.feed(data), chunks)
+        return chunks
 
     def close(self) -> list[Chunk]:
-        chunks = self._read(self._framer.close(), last=True)
+        chunks: list[Chunk] = []
+        self._read(self._framer.close(), chunks, last=True)
         if self._failure:
             raise self._failure
         if not self.done:
             raise Incomplete
         return chunks
 
-    def _read(self, lines: list[bytes], last: bool = False) -> list[Chunk]:
+    def _read(self, lines: list[bytes], chunks: list[Chunk], last: bool = False) -> None:
         """An error is kept for the next call where there are chunks before it."""
-        chunks: list[Chunk] = []
+        if self._failure:
+            return
         try:
             for json in lines:
                 if self.done:
@@ -135,7 +150,6 @@ class OllamaStream:
             self.done = True
             if not chunks:
                 raise self._failure
-        return chunks
 
     def _take(self, json: bytes, chunks: list[Chunk]) -> None:
         line = _line.decode(json)

@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from adapters.openai_choices import ChatChoice, ChoiceRules, Taken, TextChoice
 from adapters.openai_counts import counted
 from adapters.openai_glance import Json
 from adapters.openai_names import Names
+from adapters.openai_runs import Runs
 from adapters.patching import Inside, patched
 from adapters.wire import Chunk
 
@@ -48,6 +49,7 @@ class OpenAIStream:
         self.reply = reply
         self._form = form
         self._framer = SseFramer()
+        self._runs = Runs()
         self._head = b""
         self._begun = False
         self._names = Names(form.prefix, form.object, reply)
@@ -65,13 +67,30 @@ class OpenAIStream:
             self._head = (self._head + data)[:_HEAD]
         chunks: list[Chunk] = []
         try:
-            for event in self._framer.feed(data):
-                chunks += self._take(event)
+            while data:
+                data = self._feed(data, chunks)
         except UpstreamError as error:
             self._failure, self.done = error, True
             if not chunks:
                 raise
         return chunks
+
+    def _feed(self, data: bytes, chunks: list[Chunk]) -> bytes:
+        """Take a run of events, or one event; gives the bytes that follow."""
+        if self.done or self._runs.hopeless or not self._framer.between_events:
+            chunks += self._each(self._framer.feed(data))
+            return b""
+        run = self._runs.take(data)
+        if run.chunk:
+            chunks.append(run.chunk)
+            return run.rest
+        event, end, rest = data.partition(b"\n\n")
+        chunks += self._each(self._framer.feed(event + end))
+        return rest
+
+    def _each(self, events: list[bytes]) -> Iterator[Chunk]:
+        for event in events:
+            yield from self._take(event)
 
     def close(self) -> list[Chunk]:
         if self._failure:
@@ -99,7 +118,10 @@ class OpenAIStream:
         if answer.choices is None and answer.usage is None and not answer.id:
             raise glance.no_answer(json, "the upstream sent an event that is no part of an answer")
         if self._names.settled:
-            return self._chunks(answer, json)
+            chunks = self._chunks(answer, json)
+            if len(chunks) == 1 and len(answer.choices or ()) == 1:
+                self._runs.learn(json, chunks[0])
+            return chunks
         self._early.append((answer, json))
         if not self._names.settle(answer):
             return []

@@ -249,11 +249,14 @@ class Chunk(Struct, frozen=True):
     tools, finish. `raw` is the upstream's own chunk as JSON where it keeps every rule of
     the stream and goes out untouched: then the other fields only say what is in it. With
     `usage` it is the usage chunk itself, which goes out last, and only if it was asked for.
+    Events that only add text may come as one chunk: then `raw` holds all of them, apart as they
+    are in a stream (LF LF `data: `), or `pieces` what each of them adds to `content`.
     """
 
     choice: int = 0
     role: bool = False
     content: str = ""
+    pieces: list[str] | None = None
     reasoning: str = ""
     refusal: str = ""
     tool_calls: tuple[ToolDelta, ...] = ()

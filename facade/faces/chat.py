@@ -97,15 +97,17 @@ class ChatFace:
         if chunk.logprobs is not None:
             yield self._delta(chunk, {"content": chunk.content}, logprobs=chunk.logprobs)
         elif chunk.content:
-            index = b"%d" % chunk.choice
-            text_json = _encode(chunk.content)
-            yield sse.event(
-                self._prefix + index + b',"delta":{"content":' + text_json + b"}" + self._suffix
-            )
+            yield self._text(chunk.choice, chunk.pieces or [chunk.content])
         for call in chunk.tool_calls:
             yield self._delta(chunk, self._call(call))
         if chunk.finish:
             yield self._delta(chunk, {}, finish=_finish(chunk.finish, self._legacy))
+
+    def _text(self, choice: int, pieces: list[str]) -> bytes:
+        before = self._prefix + b'%d,"delta":{"content":' % choice
+        after = b"}" + self._suffix
+        between = after + sse.BETWEEN + before
+        return sse.event(before + between.join(map(_encode, pieces)) + after)
 
     def _delta(
         self,

@@ -17,6 +17,7 @@ HEADERS: Final = {
     "x-accel-buffering": "no",
 }
 DONE: Final = b"data: [DONE]\n\n"
+BETWEEN: Final = b"\n\ndata: "  # events that leave together
 
 
 # What Unicode calls a line end (NEL, LS, PS) may stand in JSON as it is, but readers that split
@@ -30,7 +31,7 @@ _ESCAPED: Final = {
 
 
 def event(json: bytes) -> bytes:
-    """One event; `json` has no LF or CR (JSON encoders write none)."""
+    """One event; `json` has no LF or CR (JSON encoders write none). Several are BETWEEN apart."""
     if not json.isascii():
         json = _LINE_ENDS.sub(lambda end: _ESCAPED[end[0]], json)
     return b"data: " + json + b"\n\n"

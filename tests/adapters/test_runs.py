@@ -1,0 +1,163 @@
+"""Runs of events are taken together, and give what they give one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters import openai_stream, wire
+from adapters.dialect import Reply, StreamDecoder
+from adapters.errors import UpstreamError
+from adapters.ollama_answers import Expected, OllamaStream
+from adapters.openai_stream import OpenAIStream
+from adapters.wire import ChatRequest, Chunk
+from facade.faces.chat import ChatFace
+
+Json = dict[str, Any]
+REPLY: Final = Reply("0123456789abcdef01234567", 1, "m")
+ASKED: Final = ChatRequest(model="m", messages=[wire.Message("user", "Hi")], stream=True)
+
+
+def _event(delta: Json, **others: object) -> Json:
+    choice = {"index": 0, "delta": delta, "finish_reason": None} | others
+    return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"} | {
+        "choices": [choice]
+    }
+
+
+def _line(message: Json, **others: object) -> Json:
+    said = {"role": "assistant", "content": ""} | message
+    created = "2026-11-21T10:00:00.123456789Z"
+    return {"model": "m", "created_at": created, "message": said, "done": False} | others
+
+
+def _dumped(said: object, *, ascii_only: bool) -> str:
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=ascii_only)
+
+
+def _played(decoder: StreamDecoder, slices: Iterable[bytes]) -> tuple[list[Chunk], str]:
+    """What was given, and how it ended."""
+    chunks: list[Chunk] = []
+    try:
+        for piece in slices:
+            chunks += decoder.feed(piece)
+        chunks += decoder.close()
+    except UpstreamError as error:
+        return chunks, str(error)
+    return chunks, "complete"
+
+
+def _rendered(chunks: Sequence[Chunk]) -> bytes:
+    face = ChatFace(ASKED, REPLY)
+    return face.render(chunks) + face.end()
+
+
+def _in_slices(body: bytes, sizes: Sequence[int]) -> list[bytes]:
+    slices = []
+    for size in sizes:
+        slices.append(body[:size])
+        body = body[size:]
+    return [*slices, body]
+
+
+TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+OPENAI: Final = st.one_of(
+    TEXTS.map(lambda text: _event({"content": text})),
+    TEXTS.map(lambda text: _event({"role": "assistant", "content": text})),
+    TEXTS.map(lambda text: _event({"reasoning_content": text})),
+    TEXTS.map(lambda text: _event({"content": text}, index=1)),
+    TEXTS.map(lambda text: _event({"content": text, "more": {"content": "x"}})),
+    st.just(_event({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]})),
+    st.just(_event({}, finish_reason="stop")),
+)
+OLLAMA: Final = st.one_of(
+    TEXTS.map(lambda text: _line({"content": text})),
+    TEXTS.map(lambda text: _line({"thinking": text})),
+    st.just(_line({"tool_calls": [{"function": {"name": "f", "arguments": {}}}]})),
+    st.just(_line({}, error="broken")),
+)
+SIZES: Final = st.lists(st.integers(0, 400), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(OPENAI, max_size=20), SIZES, st.booleans())
+def test_a_stream_of_events_is_the_same_in_any_slices(
+    events: list[Json], sizes: list[int], ascii_only: bool
+) -> None:
+    body = "".join(f"data: {_dumped(said, ascii_only=ascii_only)}\n\n" for said in events)
+    _assert_same_in(body.encode() + b"data: [DONE]\n\n", sizes, dialect="openai")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(OLLAMA, max_size=20), SIZES, st.booleans())
+def test_a_stream_of_lines_is_the_same_in_any_slices(
+    lines: list[Json], sizes: list[int], ascii_only: bool
+) -> None:
+    end = _line({}, done=True, done_reason="stop", eval_count=1, prompt_eval_count=1)
+    body = "".join(f"{_dumped(said, ascii_only=ascii_only)}\n" for said in [*lines, end])
+    _assert_same_in(body.encode(), sizes, dialect="ollama")
+
+
+def _assert_same_in(body: bytes, sizes: list[int], dialect: str) -> None:
+    def decoder() -> StreamDecoder:
+        if dialect == "openai":
+            return OpenAIStream(openai_stream.CHAT, REPLY)
+        return OllamaStream(Expected(), REPLY)
+
+    byte_by_byte, ended = _played(decoder(), [bytes([byte]) for byte in body])
+    chunks, end = _played(decoder(), _in_slices(body, sizes))
+    assert ended == end
+    assert _rendered(byte_by_byte) == _rendered(chunks)
+    for what in ("content", "reasoning"):
+        texts = [
+            "".join(getattr(chunk, what) for chunk in given) for given in (byte_by_byte, chunks)
+        ]
+        assert texts[0] == texts[1]
+
+
+def test_a_read_of_plain_events_is_one_chunk() -> None:
+    events = [_event({"role": "assistant", "content": ""})]
+    events += [_event({"content": text}) for text in ("It", " is", " w\u00e4rm \u2028\n", '"', "")]
+    body = "".join(f"data: {_dumped(said, ascii_only=False)}\n\n" for said in events)
+    _, first, rest = OpenAIStream(openai_stream.CHAT, REPLY).feed(body.encode())
+    assert ("It", ' is w\u00e4rm \u2028\n"') == (first.content, rest.content)
+    assert 3 == rest.raw.count(b"\n\ndata: ")
+
+
+def test_a_read_of_plain_lines_is_one_chunk() -> None:
+    lines = [_line({"content": text}) for text in ("It", " is", ' w\u00e4rm \u2028\n"', "\\")]
+    body = "".join(f"{_dumped(said, ascii_only=False)}\n" for said in lines)
+    role, first, rest = OllamaStream(Expected(), REPLY).feed(body.encode())
+    assert role.role
+    assert ("It", None) == (first.content, first.pieces)
+    assert [" is", ' w\u00e4rm \u2028\n"', "\\"] == rest.pieces
+
+
+@pytest.mark.parametrize("text", [b"\\", b'"', b"\xff", b"\x01", b"\\x", b"\\ud800"])
+def test_what_is_no_string_is_not_taken_in_a_run(text: bytes) -> None:
+    ollama = _dumped(_line({"content": "@"}), ascii_only=True).encode() + b"\n"
+    openai = b"data: " + _dumped(_event({"content": "@"}), ascii_only=True).encode() + b"\n\n"
+    decoders = (
+        (OllamaStream(Expected(), REPLY), ollama),
+        (OpenAIStream(openai_stream.CHAT, REPLY), openai),
+    )
+    for decoder, plain in decoders:
+        decoder.feed(plain)
+        good = decoder.feed(plain + plain + plain.replace(b"@", text) + plain)
+        assert "@@" == "".join(chunk.content for chunk in good)
+        with pytest.raises(UpstreamError, match="no answer"):
+            decoder.feed(plain)
+
+
+def test_events_that_never_fit_are_no_longer_tried() -> None:
+    decoder = OpenAIStream(openai_stream.CHAT, REPLY)
+    for number in range(20):
+        said = _event({"content": "x"}) | {"obfuscation": "y" * number}
+        (chunk,) = decoder.feed(f"data: {_dumped(said, ascii_only=True)}\n\n".encode())
+        assert "x" == chunk.content
+    assert decoder._runs.hopeless
