@@ -47,10 +47,17 @@ class Runs:
         """Whether nothing fitted for so long that looking costs more than it gives."""
         return self._misses >= _MISSES
 
-    def learn(self, json: bytes, chunk: Chunk) -> None:
-        """Take an event, and the one chunk that was made of it, as the template."""
-        if not _only_adds_text(chunk):
+    def learn(self, json: bytes, chunks: list[Chunk]) -> None:
+        """Take an event, and what was made of it, as the template.
+
+        After the end of a choice there is none: there, what says nothing is left out. `chunks`
+        is empty where the event is of several choices, one of which may have ended.
+        """
+        if not chunks or chunks[-1].finish:
+            self._came = None
+        if len(chunks) != 1 or not _only_adds_text(chunks[0]):
             return
+        chunk = chunks[0]
         came, goes = _around(json), _around(chunk.raw)
         if came and goes:
             self._came = _Around(_EVENT + came.before, came.after + _END)

@@ -119,8 +119,7 @@ class OpenAIStream:
             raise glance.no_answer(json, "the upstream sent an event that is no part of an answer")
         if self._names.settled:
             chunks = self._chunks(answer, json)
-            if len(chunks) == 1 and len(answer.choices or ()) == 1:
-                self._runs.learn(json, chunks[0])
+            self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
             return chunks
         self._early.append((answer, json))
         if not self._names.settle(answer):

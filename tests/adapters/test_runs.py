@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters import openai_stream, wire
@@ -65,6 +65,7 @@ def _in_slices(body: bytes, sizes: Sequence[int]) -> list[bytes]:
     return [*slices, body]
 
 
+END: Final = _event({}, finish_reason="stop")
 TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 OPENAI: Final = st.one_of(
     TEXTS.map(lambda text: _event({"content": text})),
@@ -73,7 +74,7 @@ OPENAI: Final = st.one_of(
     TEXTS.map(lambda text: _event({"content": text}, index=1)),
     TEXTS.map(lambda text: _event({"content": text, "more": {"content": "x"}})),
     st.just(_event({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]})),
-    st.just(_event({}, finish_reason="stop")),
+    st.just(END),
 )
 OLLAMA: Final = st.one_of(
     TEXTS.map(lambda text: _line({"content": text})),
@@ -84,6 +85,7 @@ OLLAMA: Final = st.one_of(
 SIZES: Final = st.lists(st.integers(0, 400), max_size=12)
 
 
+@example([_event({"content": text}) for text in "ab"] + [END, _event({"content": ""})], [], True)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(OPENAI, max_size=20), SIZES, st.booleans())
 def test_a_stream_of_events_is_the_same_in_any_slices(
