@@ -22,6 +22,7 @@ from adapters.errors import Incomplete, UpstreamError, broken
 from adapters.forced import ForcedAnswer, Piece
 from adapters.framing import LineFramer
 from adapters.logprobs import aligned
+from adapters.ollama_lines import Call, Line, Message, Token
 from adapters.wire import NULL, Chunk, TokenChance, TokenLogprob, ToolDelta, Usage
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,52 +30,7 @@ _FRACTION: Final = re.compile(r"\.\d+")
 _DISCARDED_TOKENS: Final = 1024  # read this far past a call that is not wanted, for the counts
 
 
-class _Function(Struct, frozen=True):
-    name: str
-    arguments: Raw = NULL
-
-
-class _Call(Struct, frozen=True):
-    function: _Function
-    id: str | None = None
-
-
-class _Message(Struct, frozen=True):
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Chance(Struct, frozen=True):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-
-
-class _Token(Struct, frozen=True):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-    top_logprobs: list[_Chance] | None = None
-
-
-class _Line(Struct, frozen=True):
-    """A line of /api/chat (`message`) or /api/generate (`response`, `thinking`)."""
-
-    message: _Message | None = None
-    response: str | None = None
-    thinking: str | None = None
-    done: bool | None = None
-    done_reason: str | None = None
-    created_at: str | None = None
-    logprobs: list[_Token] | None = None
-    prompt_eval_count: int | None = None
-    prompt_eval_cached_count: int | None = None
-    eval_count: int | None = None
-    error: Raw = NULL
-
-
-_line = msgspec.json.Decoder(_Line)
+_line = msgspec.json.Decoder(Line)
 _arguments = msgspec.json.Decoder(str)
 
 
@@ -100,7 +56,7 @@ class OllamaStream:
         self._begun = False
         self._calls = 0
         self._ids: set[str] = set()
-        self._waiting: list[_Token] = []  # whose text has not come, and may never
+        self._waiting: list[Token] = []  # whose text has not come, and may never
         self._thoughts = 0  # tokens of thinking
         self._spoken = 0  # tokens of content
         self._discarded = 0  # tokens since the one call that was wanted
@@ -175,7 +131,7 @@ class OllamaStream:
         if line.done or self._discarded > _DISCARDED_TOKENS:
             self._finish(line, chunks)
 
-    def _begin(self, line: _Line, chunks: list[Chunk]) -> None:
+    def _begin(self, line: Line, chunks: list[Chunk]) -> None:
         """The answer begins when the server says so."""
         self._begun = True
         began = unix_time(line.created_at or "")
@@ -183,12 +139,12 @@ class OllamaStream:
             self.reply = msgspec.structs.replace(self.reply, created=began)
         chunks.append(Chunk(choice=self._expected.choice, role=True))
 
-    def _think(self, thinking: str, line: _Line, chunks: list[Chunk]) -> None:
+    def _think(self, thinking: str, line: Line, chunks: list[Chunk]) -> None:
         self._waiting.clear()
         self._thoughts += _tokens(line)
         chunks.append(Chunk(choice=self._expected.choice, reasoning=thinking))
 
-    def _say(self, content: str, line: _Line, chunks: list[Chunk]) -> None:
+    def _say(self, content: str, line: Line, chunks: list[Chunk]) -> None:
         choice = self._expected.choice
         self._spoken += _tokens(line)
         if self._forced:
@@ -212,7 +168,7 @@ class OllamaStream:
             delta = ToolDelta(0, arguments=piece.arguments)
             chunks.append(Chunk(choice=choice, tool_calls=(delta,)))
 
-    def _call(self, call: _Call, chunks: list[Chunk]) -> None:
+    def _call(self, call: Call, chunks: list[Chunk]) -> None:
         self._waiting.clear()
         if self._expected.one_call and self._calls:
             return
@@ -228,7 +184,7 @@ class OllamaStream:
         self._ids.add(given)
         return given
 
-    def _finish(self, line: _Line, chunks: list[Chunk]) -> None:
+    def _finish(self, line: Line, chunks: list[Chunk]) -> None:
         self.done = True
         choice, reason = self._expected.choice, "stop"  # also for "load", "unload" and none
         if line.done_reason == "length":
@@ -241,7 +197,7 @@ class OllamaStream:
         chunks.append(Chunk(choice=choice, finish=reason))
         chunks.append(Chunk(choice=choice, usage=self._usage(line)))
 
-    def _usage(self, line: _Line) -> Usage:
+    def _usage(self, line: Line) -> Usage:
         generated = line.eval_count or 0
         # A constrained answer after thinking is a second pass, and only that one is counted.
         if self._expected.formatted and generated < self._thoughts + self._spoken:
@@ -255,7 +211,7 @@ class OllamaStream:
         )
 
 
-_SILENT: Final = _Message()
+_SILENT: Final = Message()
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -272,7 +228,7 @@ def unix_time(text: str) -> int | None:
     return seconds if seconds > 0 else None
 
 
-def _tokens(line: _Line) -> int:
+def _tokens(line: Line) -> int:
     """How many a line holds: known if it has log probabilities, else a line is one."""
     return len(line.logprobs) if line.logprobs else 1
 
@@ -285,7 +241,7 @@ def _compact(arguments: Raw) -> str:
     return "{}" if text == "null" else text
 
 
-def _token(token: _Token) -> TokenLogprob:
+def _token(token: Token) -> TokenLogprob:
     return TokenLogprob(
         token.token,
         token.logprob,
