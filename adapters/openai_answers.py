@@ -115,6 +115,8 @@ def _mend_choice(place: int, choice: glance.Choice, stop: str) -> Inside:
     changes = finish.said_as(finish.told(choice.finish_reason or "", stop), choice)
     if choice.index is None:
         changes["index"] = place
+    if choice.has_odd_logprobs:
+        changes["logprobs"] = NULL
     return changes
 
 

@@ -58,6 +58,26 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def kept(self, said: list[Call]) -> tuple[ToolDelta, ...]:
+        """What a fragment says that goes on with its call as it should; () for any other."""
+        first, *more = said
+        call = None if first.index is None else self._numbered.get(first.index)
+        function = first.function
+        if (
+            more
+            or call is None
+            or call.index != first.index
+            or first.id is not UNSET
+            or first.type is not UNSET
+            or function is None
+            or function.name is not UNSET
+            or not isinstance(function.arguments, str)
+        ):
+            return ()
+        if function.arguments:
+            call.arguments.append(function.arguments)
+        return (ToolDelta(call.index, function.arguments),)
+
     def take(self, said: Call, last: bool) -> TakenCall:
         """One fragment. `last`: its choice ends with it."""
         call, changes, id_ = self._find(said), Inside(), None

@@ -31,7 +31,7 @@ class Taken(NamedTuple):
 
 
 class ChoiceRules(Protocol):
-    """`flows`: it has begun, has not ended, and no call is open: text may follow as it comes."""
+    """`flows`: it has begun and has not ended, so that plain deltas may go on as they come."""
 
     finish: str | None
 
@@ -63,26 +63,29 @@ class ChatChoice:
 
     @property
     def flows(self) -> bool:
-        return self._begun and not self.finish and not self._calls
+        return self._begun and not self.finish
 
     def kept(self, said: Choice, raw: bytes) -> Chunk | None:
         delta = said.delta
         if (
             delta is None
-            or said.error
-            or said.finish_reason is not None
             or delta.role is not None
-            or delta.tool_calls
             or delta.function_call
             or not (isinstance(delta.content, str) or delta.content is None)
-            or not self.flows
+            or not (self.flows and said.is_plain)
         ):
             return None
+        calls: tuple[ToolDelta, ...] = ()
+        if delta.tool_calls:
+            calls = self._calls.kept(delta.tool_calls)
+            if not calls:
+                return None
         return Chunk(
             choice=self._index,
             content=delta.content or _spoken(delta),
             reasoning=delta.thoughts,
             refusal=delta.refusal or "",
+            tool_calls=calls,
             raw=raw,
         )
 
@@ -164,7 +167,7 @@ class TextChoice:
         return not self.finish
 
     def kept(self, said: Choice, raw: bytes) -> Chunk | None:
-        if said.text is None or said.error or said.finish_reason is not None or not self.flows:
+        if said.text is None or not (self.flows and said.is_plain):
             return None
         return Chunk(choice=self._index, content=said.text, raw=raw)
 

@@ -62,6 +62,10 @@ class Message(Struct, frozen=True):
         return said if isinstance(said, str) else ""
 
 
+class Logprobs(Struct, frozen=True):
+    """Not read; what is no object breaks SDKs."""
+
+
 class Choice(Struct, frozen=True):
     index: int | None = None
     delta: Message | None = None
@@ -69,7 +73,17 @@ class Choice(Struct, frozen=True):
     text: str | None = None
     finish_reason: str | None = None
     native_finish_reason: Anything = None
+    logprobs: Logprobs | float | str | list[Raw] | None = None
     error: Anything = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is no more than its delta: nothing in it ends, fails or breaks."""
+        return self.finish_reason is None and not self.error and not self.has_odd_logprobs
+
+    @property
+    def has_odd_logprobs(self) -> bool:
+        return not (self.logprobs is None or isinstance(self.logprobs, Logprobs))
 
 
 class Body(Struct, frozen=True):

@@ -23,7 +23,7 @@ from adapters.openai_glance import Json
 from adapters.openai_names import Names
 from adapters.openai_runs import Runs
 from adapters.patching import Inside, patched
-from adapters.wire import Chunk
+from adapters.wire import NULL, Chunk
 
 _HEAD: Final = 4096  # bytes kept of a body that may turn out to be no stream
 _encode = msgspec.json.encode
@@ -181,8 +181,11 @@ class OpenAIStream:
         if index not in self._choices:
             self._choices[index] = self._form.choice(index, self.reply)
         taken = self._choices[index].take(said)
-        if said.index is None and taken.changes is not None:
-            taken.changes["index"] = index
+        if taken.changes is not None:
+            if said.index is None:
+                taken.changes["index"] = index
+            if said.has_odd_logprobs:
+                taken.changes["logprobs"] = NULL
         return taken
 
     def _count(self, answer: glance.Answer, names: Inside, json: bytes) -> None:

@@ -5,6 +5,8 @@ So what we do not know of (a vendor's own fields, how a number is spelled) survi
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Raw
 
@@ -27,8 +29,8 @@ def patched(json: bytes, changes: Inside) -> bytes:
 
 def _changed(json: bytes, changes: Inside) -> bytes:
     listed = json.startswith(b"[")
-    members: dict[str | int, Raw] = {}
-    members.update(enumerate(_array.decode(json)) if listed else _object.decode(json) or {})
+    members: dict[Any, Raw]  # by position or by name
+    members = dict(enumerate(_array.decode(json))) if listed else _object.decode(json) or {}
     for key, value in changes.items():
         if value is None:
             members.pop(key, None)
