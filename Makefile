@@ -17,6 +17,6 @@ format:
 # Needs uv in the environment: `.venv/bin/pip install uv`.
 lock:
 	$(LOCK) pyproject.toml --extra embedded --group build --output-file requirements/serve.txt
-	$(LOCK) pyproject.toml --extra embedded --group build --group dev \
+	$(LOCK) pyproject.toml --extra embedded --extra tokens --group build --group dev \
 		--constraint requirements/serve.txt --output-file requirements/dev.txt
 	$(LOCK) --group node --output-file requirements/node.txt

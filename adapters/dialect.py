@@ -116,14 +116,20 @@ class Dialect(Protocol):
 
 @runtime_checkable
 class Completes(Protocol):
-    """Has text completions (`/v1/completions`)."""
+    """Has text completions (`/v1/completions`). Prompts may be token ids if it `takes_tokens`."""
+
+    @property
+    def takes_tokens(self) -> bool: ...
 
     def encode_completion(self, call: CompletionCall, target: Target) -> Sequence[Encoded]: ...
 
 
 @runtime_checkable
 class Embeds(Protocol):
-    """Has embeddings."""
+    """Has embeddings. Inputs may be token ids if it `takes_tokens`."""
+
+    @property
+    def takes_tokens(self) -> bool: ...
 
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded: ...
 

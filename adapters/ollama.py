@@ -47,6 +47,8 @@ _MOST_CALLS: Final = 2048  # of one request: each choice of each prompt is a cal
 class Ollama:
     """A Dialect that also completes, embeds, lists, describes, and knows what is loaded."""
 
+    takes_tokens: Final = False
+
     # -- chat ------------------------------------------------------------------------------
 
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from adapters import openai_answers as answers
 from adapters import openai_embeddings, openai_errors, openai_listing
@@ -26,6 +27,7 @@ class Unlisted:
 
     def __init__(self, quirks: Quirks = PLAIN) -> None:
         self._quirks = quirks
+        self.takes_tokens: Final = quirks.takes_tokens
 
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
         request, warnings = requests.chat(self._quirks, call, target)

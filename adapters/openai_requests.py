@@ -74,12 +74,13 @@ class Quirks(Struct, frozen=True, kw_only=True):
     fields: Names = field(default_factory=dict)
     in_messages: Names = field(default_factory=dict)
     embedding_fields: Names = field(default_factory=dict)
+    takes_tokens: bool = False  # in prompts and inputs; else they are sent as text
     developer: bool = True  # whether it knows that role; else it is "system" there
     verbs: tuple[Callable[[Draft], None], ...] = ()
     vectors: Callable[[bytes], bytes] | None = None  # an answer with vectors in a form of its own
 
 
-PLAIN: Final = Quirks()
+PLAIN: Final = Quirks(takes_tokens=True)  # whoever it is says itself what it takes
 
 
 class Ready(NamedTuple):

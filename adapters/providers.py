@@ -49,7 +49,7 @@ _NEW_BOUND: Final[Names] = {"max_tokens": "max_completion_tokens"}
 _FLOATS: Final[Names] = {"encoding_format": None}  # where base64 is refused, ignored or unproven
 _SYSTEM: Final = Quirks(developer=False, embedding_fields=_FLOATS)
 _OLD: Final = Quirks(developer=False, fields=_OLD_BOUND, embedding_fields=_FLOATS)
-_OLD_PACKED: Final = Quirks(developer=False, fields=_OLD_BOUND)
+_SERVER: Final = Quirks(developer=False, fields=_OLD_BOUND, takes_tokens=True)  # of its model
 # Of OpenAI's fields, those that no vendor that refuses unknown ones has taken over.
 _OPENAIS_OWN: Final = _without(
     "audio modalities moderation prompt_cache_options prompt_cache_retention "
@@ -65,7 +65,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         base_url="https://api.openai.com/v1",
         base_url_variable="OPENAI_BASE_URL",
         key_variables=("OPENAI_API_KEY",),
-        quirks=Quirks(fields=_NEW_BOUND),
+        quirks=Quirks(fields=_NEW_BOUND, takes_tokens=True),
     ),
     # https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle; a model is the
     # name of a deployment, while /models lists what could be deployed
@@ -75,7 +75,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         key_variables=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         lists=False,
-        quirks=Quirks(fields=_NEW_BOUND),
+        quirks=Quirks(fields=_NEW_BOUND, takes_tokens=True),
     ),
     # https://learn.microsoft.com/azure/ai-foundry/openai/reference: the oldest version that
     # knows max_completion_tokens and stream_options is the one named here
@@ -91,6 +91,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
                 for path in ("/chat/completions", "/completions", "/embeddings")
             },
             fields=_NEW_BOUND,
+            takes_tokens=True,
         ),
     ),
     # https://console.groq.com/docs/openai
@@ -197,11 +198,11 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     ),
     # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html; every version knows
     # max_tokens
-    "vllm": Provider(base_url="http://127.0.0.1:8000/v1", path="/v1", quirks=_OLD_PACKED),
+    "vllm": Provider(base_url="http://127.0.0.1:8000/v1", path="/v1", quirks=_SERVER),
     # https://docs.gpustack.ai/latest/user-guide/openai-compatible-apis/
     "gpustack": Provider(path="/v1", quirks=_OLD),
     # https://github.com/ggml-org/llama.cpp/tree/master/tools/server; its usual port is ours
-    "llama.cpp": Provider(path="/v1", quirks=_OLD_PACKED),
+    "llama.cpp": Provider(path="/v1", quirks=_SERVER),
     # https://lmstudio.ai/docs/app/api/endpoints/openai
     "lmstudio": Provider(
         base_url="http://127.0.0.1:1234/v1",

@@ -23,7 +23,7 @@ from facade.errors import BadRequest, name_input
 from facade.faces import sse
 from facade.routing import Routing
 from facade.upstreams import Answering, Upstream
-from facade.waits import result_of
+from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 
 JSON: Final = {"content-type": "application/json"}
@@ -39,7 +39,7 @@ class Face(Protocol):
     def whole(self, chunks: Sequence[Chunk]) -> bytes: ...
 
 
-Encode = Callable[[Dialect, Target], Sequence[Encoded]]
+Encode = Callable[[Dialect, Target], Sequence[Encoded] | Wait[Sequence[Encoded]]]
 
 
 class Ask(Struct, frozen=True):
@@ -78,7 +78,7 @@ class Pipeline:
         answer.headers |= {"x-facade-upstream": upstream.name, "x-facade-model": route.model}
         listing = self._discovery.listings[route.upstream]
         target = await result_of(listing.target(route.model, describe=ask.media))
-        calls = _encoded(ask, upstream.dialect, target)
+        calls = await _encoded(ask, upstream.dialect, target)
         answer.headers["x-facade-attempts"] = "1"
         for warning in calls[0].warnings:
             _warn(answer, warning)
@@ -91,9 +91,9 @@ class Pipeline:
             raise
 
 
-def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
+async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
     try:
-        return ask.encode(dialect, target)
+        return await result_of(ask.encode(dialect, target))
     except RecursionError:  # a dialect reads more of the body than a face does
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 

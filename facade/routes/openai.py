@@ -12,7 +12,8 @@ import msgspec
 
 from adapters.dialect import Completes, Dialect, Embeds, Encoded, Reply, Target
 from adapters.errors import InvalidRequest
-from adapters.wire import Message
+from adapters.wire import CompletionCall, Message
+from facade import tokens
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
 from facade.errors import told
@@ -21,7 +22,7 @@ from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
 from facade.pipeline import JSON, Ask, Face, Identity, Pipeline
 from facade.routing import Routing, unknown
-from facade.waits import result_of
+from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 
 _MEDIA: Final = ("image_url", "input_audio", "file")
@@ -72,10 +73,16 @@ class OpenAIFace:
         call = requests.completion(request.body)
         asked = call.request
 
-        def encode(dialect: Dialect, target: Target) -> Sequence[Encoded]:
+        def encode(dialect: Dialect, target: Target) -> Sequence[Encoded] | Wait[Sequence[Encoded]]:
             if not isinstance(dialect, Completes):
                 raise _lacks("text completions", target)
-            return dialect.encode_completion(call, target)
+
+            def encoded(call: CompletionCall) -> Sequence[Encoded]:
+                nonlocal asked
+                asked = call.request  # what is echoed is text
+                return dialect.encode_completion(call, target)
+
+            return tokens.readable(call, "prompt", encoded, takes_tokens=dialect.takes_tokens)
 
         ask = Ask(
             model=asked.model,
@@ -89,10 +96,15 @@ class OpenAIFace:
     async def embedding(self, request: Request, answer: AnswerWriter) -> None:
         call = requests.embedding(request.body)
 
-        def encode(dialect: Dialect, target: Target) -> Sequence[Encoded]:
+        def encode(dialect: Dialect, target: Target) -> Sequence[Encoded] | Wait[Sequence[Encoded]]:
             if not isinstance(dialect, Embeds):
                 raise _lacks("embeddings", target)
-            return [dialect.encode_embeddings(call, target)]
+            return tokens.readable(
+                call,
+                "input",
+                lambda call: [dialect.encode_embeddings(call, target)],
+                takes_tokens=dialect.takes_tokens,
+            )
 
         ask = Ask(model=call.request.model, input="input", encode=encode, face=_no_face)
         await self._pipeline.run(ask, self._identify(), answer)
