@@ -230,7 +230,7 @@ def _url(text: str, key: Key) -> SplitResult:
         usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
         usable = False
-    if not usable or not text.isascii() or re.search(r"\s", text):
+    if not usable or not re.fullmatch(r"[!-~]+", text):
         raise Fault("expected a URL like http://host:port", key)
     return url
 

@@ -200,6 +200,8 @@ def test_a_value_that_cannot_be_meant_is_refused_in_one_sentence(
         "http://a:0",
         "http://[::1",
         "http://a b",
+        "http://a/\\u0001",
+        "http://a?\\u007f",
         "http://ä",
     ],
 )
