@@ -122,6 +122,8 @@ def load(
     """
     said, sources = environment.given(environ)
     flags = flags or {}
+    if file:  # in which the upstreams are
+        sources = {key: source for key, source in sources.items() if key[0] == "server"}
     sources = sources | {("server", name): f"--{name}" for name in flags}
     try:
         document = parse(file) if file else said

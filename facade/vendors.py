@@ -7,19 +7,16 @@ been written, and the operator's own words hold. Keys stay references (`env:NAME
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 from adapters.providers import PROVIDERS, Provider
 from facade.documents import Fault, Key
 
-_NOT_SET: Final = "the key is missing: set {variable} in the environment, or write api_key"
+Table = Mapping[str, object]
 
 
-def filled(
-    upstreams: Mapping[str, object], environ: Mapping[str, str], sources: dict[Key, str]
-) -> dict[str, object]:
-    """The tables, those of vendors filled in. `sources` learns which variable set a key.
+def filled(upstreams: Table, environ: Mapping[str, str], sources: dict[Key, str]) -> Table:
+    """The tables, those of vendors filled in. `sources` learns which variable holds a key.
 
     Raises Fault for an unknown vendor, a dialect beside one, or a key that must be there.
     """
@@ -28,15 +25,16 @@ def filled(
         if isinstance(table, dict) and "vendor" in table:
             key = ("upstreams", str(name))
             row = _row(table, key)
-            set_ = [each for each in row.key_variables if environ.get(each, "").strip()]
-            variable = set_[0] if set_ else None
-            if "api_key" not in table and variable:
+            full = {"dialect": row.dialect, **table, **_address(table, row)}
+            variable = _key_variable(table, row, environ, key)
+            if variable:
+                full["api_key"] = f"env:{variable}"
                 sources[*key, "api_key"] = variable
-            done[name] = _filled(table, row, variable, key)
+            done[name] = full
     return done
 
 
-def _row(table: Mapping[str, object], key: Key) -> Provider:
+def _row(table: Table, key: Key) -> Provider:
     vendor = table["vendor"]
     row = PROVIDERS.get(vendor) if isinstance(vendor, str) else None
     if row is None:
@@ -46,30 +44,32 @@ def _row(table: Mapping[str, object], key: Key) -> Provider:
     return row
 
 
-def _filled(
-    table: Mapping[str, object], row: Provider, variable: str | None, key: Key
-) -> dict[str, object]:
-    full = {"dialect": row.dialect, **table}
-    if "base_url" in table:
-        full["base_url"] = _address(table["base_url"], row)
-    elif row.base_url:
-        full["base_url"] = row.base_url
+def _key_variable(table: Table, row: Provider, environ: Mapping[str, str], key: Key) -> str | None:
+    """Which variable holds the key, unless the table has it or none is needed."""
     if "api_key" in table:
-        return full
-    if variable:
-        full["api_key"] = f"env:{variable}"
-    elif row.key_variables and "base_url" not in table:
-        raise Fault(_NOT_SET.format(variable=" or ".join(row.key_variables)), (*key, "api_key"))
-    return full
+        return None
+    for variable in row.key_variables:
+        if environ.get(variable, "").strip():
+            return variable
+    if row.key_variables and "base_url" not in table:
+        variables = " or ".join(row.key_variables)
+        raise Fault(
+            f"the key is missing: set {variables} in the environment, or write api_key",
+            (*key, "api_key"),
+        )
+    return None
 
 
-def _address(given: object, row: Provider) -> object:
-    """The address with the path and the query that it lacks; nonsense is left to be refused."""
+def _address(table: Table, row: Provider) -> dict[str, object]:
+    """The address, with the path and the query that it lacks; nonsense stays, to be refused."""
+    if "base_url" not in table:
+        return {"base_url": row.base_url} if row.base_url else {}
+    given = table["base_url"]
     try:
         url = urlsplit(given if isinstance(given, str) else "")
     except ValueError:
-        return given
+        return {}
     if not url.netloc:
-        return given
+        return {}
     path = url.path if url.path.strip("/") else row.path
-    return url._replace(path=path, query=url.query or row.query).geturl()
+    return {"base_url": url._replace(path=path, query=url.query or row.query).geturl()}

@@ -276,3 +276,10 @@ def test_with_a_file_the_environment_makes_no_upstream(tmp_path: Path) -> None:
     environ = {"OPENAI_API_KEY": "sk-1", "OLLAMA_HOST": "gpu", "OLLAMA_DEFAULT_OPTIONS": "{"}
     assert load({}, file) == load(environ, file)
     assert ["local"] == list(load(environ, file).upstreams)
+
+
+def test_what_is_wrong_in_a_file_is_not_laid_to_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "facade.toml"
+    file.write_text('[upstreams.openai]\ndialect = "openai"\nbase_url = "ftp://a"')
+    with pytest.raises(ConfigError, match=r"facade\.toml: upstreams\.openai\.base_url: expected"):
+        load({"OPENAI_BASE_URL": "http://a", "OPENAI_API_KEY": "sk-1"}, file)
