@@ -46,7 +46,7 @@ def told(json: bytes) -> UpstreamError:
     numbers = (said.get(name) for name in ("status_code", "status", "code"))
     status = next((int(n) for n in map(str, numbers) if re.fullmatch("[45][0-9][0-9]", n)), None)
     if status is None:
-        status = openai_kinds.status_of(_text(said.get("type")))
+        status = openai_kinds.status_of((_text(said.get("code")), _text(said.get("type"))))
     return _error(status, _sentence(said) or "the upstream failed without saying why", said, {})
 
 
@@ -55,7 +55,7 @@ def _error(
 ) -> UpstreamError:
     type_, code, param = (_text(said.get(name)) for name in ("type", "code", "param"))
     kind = openai_kinds.kind_of(status, (code, type_), param, message)
-    retry = _retry(kind, f"{message} {said.get('details')}", headers)
+    retry = _retry(kind, f"{message} {_quota(said.get('details'))}", headers)
     own = kind in _OWN  # else our table says it better
     return UpstreamError(
         kind,
@@ -76,6 +76,16 @@ def _retry(kind: Kind, text: str, headers: Mapping[str, str]) -> bool | None:
     """What the upstream says of it, else what its words do; None: as the kind is."""
     said = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
     return False if said is None and openai_kinds.lasting(kind, text) else said
+
+
+def _quota(details: object) -> object:
+    """Which quota is used up, as Google's error details name it."""
+    for detail in details if isinstance(details, list) else ():
+        violations = detail.get("violations") if isinstance(detail, dict) else None
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict):
+                return violation.get("quotaId")
+    return None
 
 
 def _without_secrets(message: str, *, keys: bool) -> str:
@@ -102,21 +112,23 @@ def _decoded(text: bytes | str) -> object:
         return None
 
 
-def _sentence(said: object) -> str:
-    """The words of an error, however they are wrapped."""
+def _sentence(said: object, depth: int = 10) -> str:
+    """The words of an error, however they are wrapped (within reason: `depth`)."""
     if isinstance(said, str):
         return said.strip()
-    if isinstance(said, list):
-        return "; ".join(text for text in map(_sentence, said) if text)
-    if not isinstance(said, dict):
+    if isinstance(said, list) and depth:
+        return "; ".join(text for each in said if (text := _sentence(each, depth - 1)))
+    if not isinstance(said, dict) or not depth:
         return ""
-    words = (_sentence(said.get(name)) for name in ("message", "msg", "detail", "error"))
-    text = next((text for text in words if text), "")
+    places = (said.get(name) for name in ("message", "msg", "detail", "error"))
+    text = next((text for each in places if (text := _sentence(each, depth - 1))), "")
     cause = _cause(said.get("metadata"))
     if cause and cause not in text:
         return f"{text}: {cause}" if text else cause
     place = said.get("loc")
-    return f"{'.'.join(map(str, place))}: {text}" if isinstance(place, list) else text
+    steps = place if isinstance(place, list) else ()
+    path = ".".join(str(step) for step in steps if isinstance(step, str | int))
+    return f"{path}: {text}" if path else text
 
 
 def _cause(metadata: object) -> str:

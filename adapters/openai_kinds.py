@@ -26,11 +26,14 @@ _KINDS: Final = {
     504: Kind.TIMEOUT,
     529: Kind.OVERLOADED,
 }
-_STATUSES: Final = {  # of an error that has a type but no status, as one inside a 200
+_STATUSES: Final = {  # by type or code, where there is no status, as inside a 200
     "invalid_request_error": 400,
     "authentication_error": 401,
     "permission_error": 403,
     "not_found_error": 404,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
 }
 _CODES: Final = {  # values of `code`, or of `type`, in lower case, that say more than a status
     **dict.fromkeys(
@@ -129,13 +132,18 @@ _NO_MONEY: Final = _any(
 )
 _AT_ONCE: Final = _any(r"\brequest too large\b")  # one request is more than a minute may have
 _PER_MINUTE: Final = _any(r"\bper[ _-]?min|\b[TR]PM\b")
-_PER_DAY: Final = _any(r"per[ _-]?(day|month)|/ ?(day|month)\b|\bdaily\b|\bmonthly\b|\b[RT]PD\b")
+_PER_DAY: Final = _any(  # a price is per month too, but has a number before it
+    r"[a-z][ _-]?per[ _-]?(day|month)",
+    r"\b(limit|calls|requests|tokens|messages):? ([0-9]+ )?/ ?(day|month)\b",
+    r"\b(daily|monthly) (\w+ )?(limit|quota|cap|usage)\b",
+    r"\b[RT]PD\b",
+)
 _UNWANTED: Final = _any(r"\bcontent (violates|policy)|\busage guidelines|\bmoderation|\bflagged\b")
 
 
-def status_of(type_: str | None) -> int | None:
-    """The status that an error without one would have had."""
-    return _STATUSES.get(type_ or "")
+def status_of(words: tuple[str | None, ...]) -> int | None:
+    """The status that an error without one would have had, by its code and its type."""
+    return next((_STATUSES[word] for word in words if word in _STATUSES), None)
 
 
 def kind_of(

@@ -36,7 +36,12 @@ def _told(
     metadata = said.get("metadata")
     inner = metadata.get("headers") if isinstance(metadata, dict) else None
     if isinstance(inner, dict):
-        yield _limited({str(name).lower(): str(text) for name, text in inner.items()}, now)
+        texts = {name.lower(): str(text) for name, text in inner.items() if _short(text)}
+        yield _limited(texts, now)
+
+
+def _short(value: object) -> bool:
+    return isinstance(value, str | int)
 
 
 def _delay(details: object) -> float | None:

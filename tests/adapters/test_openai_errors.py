@@ -5,9 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from adapters import openai_errors
 from facade.errors import told
 from tests.adapters.openai_refusals import error
+
+NAMES = st.one_of(
+    st.sampled_from(("error", "message", "msg", "detail", "details", "type", "code", "param")),
+    st.sampled_from(("status", "loc", "metadata", "raw", "headers", "violations", "quotaId")),
+    st.sampled_from(("innererror", "retryDelay", "x-ratelimit-remaining")),
+)
+HEADERS = st.sampled_from(
+    ("retry-after", "retry-after-ms", "date", "x-should-retry", "x-ratelimit-remaining-tokens")
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +50,12 @@ from tests.adapters.openai_refusals import error
         (["a"], "the upstream answered 400 without saying why"),
         (b'{"error": "cut', "the upstream answered 400 without saying why"),
         (b"[" * 9999, "the upstream answered 400 without saying why"),
+        (b'{"error":' * 700 + b'"a"' + b"}" * 700, "the upstream answered 400 without saying why"),
+        (
+            b'{"detail":' + b"[" * 700 + b"]" * 700 + b"}",
+            "the upstream answered 400 without saying why",
+        ),
+        (b'{"detail":[{"msg":"a","loc":' + b"[" * 700 + b"]" * 700 + b"}]}", "a"),
         (b"\x00\x01", "the upstream answered 400 without saying why"),
         (b"<html>a</html>", "the upstream answered 400 without saying why"),
         (b"\xff\xfe", "the upstream answered 400 without saying why"),
@@ -119,3 +137,24 @@ def test_larger_than_the_limit_of_a_minute_is_told_as_it_was(status: int, client
     answer = told(error(status, {"error": said}))
     assert (client, "tokens", "rate_limit_exceeded") == (answer.status, answer.type, answer.code)
     assert "false" == answer.headers()["x-should-retry"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+    max_leaves=20,
+)
+
+
+@given(st.integers(400, 599), JSON | st.binary(), st.dictionaries(HEADERS, st.text()))
+def test_no_body_breaks_the_reading(status: int, body: object, headers: dict[str, str]) -> None:
+    for failure in (
+        error(status, body, headers),
+        openai_errors.told(body if isinstance(body, bytes) else json.dumps(body).encode()),
+    ):
+        said = json.loads(told(failure).body())["error"]
+        assert {"message", "type", "param", "code"} <= said.keys()
+        assert said["message"]
+        assert said["code"] is None or isinstance(said["code"], str)
+        assert failure.retry_after is None or failure.retry_after >= 0
+        assert 400 <= told(failure).status <= 599

@@ -8,6 +8,7 @@ import pytest
 
 from adapters import openai_errors
 from adapters.errors import Kind
+from facade.errors import told
 from tests.adapters.openai_refusals import error
 
 
@@ -157,14 +158,19 @@ def test_what_only_names_a_length_is_no_overflow(sentence: str) -> None:
         ("authentication_error", Kind.CREDENTIAL),
         ("not_found_error", Kind.REJECTED),
         ("rate_limit_error", Kind.RATE_LIMITED),
+        ("insufficient_quota", Kind.PAYMENT),
         ("overloaded_error", Kind.OVERLOADED),
         ("server_error", Kind.FAILED),
         (None, Kind.FAILED),
     ],
 )
 def test_an_error_without_a_status_is_known_by_its_type(type_: str | None, kind: Kind) -> None:
-    said = {"error": {"message": "m", "type": type_, "code": None}}
-    assert kind == openai_errors.told(json.dumps(said).encode()).kind
+    for said in ({"type": type_, "code": None}, {"type": None, "code": type_}):
+        body = json.dumps({"error": {"message": "m", **said}}).encode()
+        failure = openai_errors.told(body)
+        assert kind == failure.kind
+        limited = kind in {Kind.RATE_LIMITED, Kind.PAYMENT}
+        assert not limited or told(failure).status == 429
 
 
 @pytest.mark.parametrize(
@@ -182,7 +188,11 @@ def test_an_error_without_a_status_is_known_by_its_type(type_: str | None, kind:
         (429, "out of credits", {}, False),
         (429, "Limit of requests per day (RPD) reached. Please try again in 7s", {}, False),
         (429, "Rate limit exceeded: free-models-per-day", {}, False),
-        (429, "1000 calls / month", {}, False),
+        (429, "You are limited to 1000 API calls / month", {}, False),
+        (429, "Limit: 200 / day", {}, False),
+        (429, "You reached your daily request limit", {}, False),
+        (429, "Slow down, or take the plan for $20/month or $200 per month", {}, True),
+        (429, "Slow down, or see our daily news", {}, True),
         (429, "Limit of tokens per min (TPM) reached", {}, True),
         (429, "Limit of tokens per day", {"x-should-retry": "true"}, True),
         (429, "m", {"x-should-retry": "false"}, False),
@@ -198,6 +208,12 @@ def test_whether_trying_again_may_help(
 
 
 def test_a_quota_of_a_day_may_stand_in_the_details() -> None:
-    violation = {"violations": [{"quotaId": "RequestsPerDayPerProject"}]}
-    said = {"message": "m", "code": 429, "details": [violation]}
-    assert not error(429, [{"error": said}]).retry
+    def retry(details: object) -> bool:
+        return error(429, [{"error": {"message": "m", "details": details}}]).retry
+
+    day = {"violations": [7, {"quotaId": "RequestsPerDayPerProject"}]}
+    minute = {"violations": [{"quotaId": "RequestsPerMinutePerProject"}]}
+    assert not retry([{"reason": "r"}, day])
+    assert retry([minute])
+    assert retry([{"violations": "per day"}, {"violations": []}, "per day"])
+    assert retry("per day")

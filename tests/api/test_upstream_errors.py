@@ -135,6 +135,43 @@ async def test_a_retry_after_is_passed_on_and_a_long_one_forbids_retrying(
     assert headers == {name: answer.headers[name] for name in names if name in answer.headers}
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "asked"),
+    [
+        (429, {"message": "Slow down"}, 3),
+        (429, {"message": "m", "code": "insufficient_quota"}, 1),
+        (429, {"message": "Request too large: Limit 5, Requested 6"}, 1),
+        (429, {"message": "Limit of requests per day reached, try again in 1s"}, 1),
+        (429, {"message": "m", "code": "3505"}, 3),
+        (498, {"message": "m"}, 3),
+        (424, {"message": "m"}, 3),
+        (402, {"message": "m"}, 1),
+        (403, {"message": "m"}, 1),
+        (400, {"message": "m"}, 1),
+    ],
+)
+async def test_the_sdk_tries_again_only_where_it_may_help(
+    status: int, error: dict[str, str], asked: int, sdk: AsyncOpenAI, facade: Facade
+) -> None:
+    body = json.dumps({"error": error})
+    facade.fake.fault(faults.Status(status, body, {"retry-after-ms": "1"}), times=3)
+    with pytest.raises(APIStatusError):
+        await sdk.with_options(max_retries=2).chat.completions.create(**chat("openai/llama3.1"))
+    assert asked == len(facade.fake.requests)
+
+
+async def test_the_upstreams_own_word_on_trying_again_is_obeyed(
+    sdk: AsyncOpenAI, facade: Facade
+) -> None:
+    for status, said, asked in ((400, "true", 3), (500, "false", 1)):
+        facade.fake.reset()
+        headers = {"x-should-retry": said, "retry-after-ms": "1"}
+        facade.fake.fault(faults.Status(status, headers=headers), times=3)
+        with pytest.raises(APIStatusError):
+            await sdk.with_options(max_retries=2).chat.completions.create(**chat("openai/llama3.1"))
+        assert asked == len(facade.fake.requests)
+
+
 async def test_an_upstream_that_is_not_there_is_503(
     fake: FakeUpstream, tmp_path: Path, dialect: str
 ) -> None:
