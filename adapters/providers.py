@@ -77,11 +77,12 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         lists=False,
         quirks=Quirks(fields=_NEW_BOUND, takes_tokens=True),
     ),
-    # https://learn.microsoft.com/azure/ai-foundry/openai/reference: the oldest version that
-    # knows max_completion_tokens and stream_options is the one named here
+    # https://learn.microsoft.com/azure/ai-foundry/openai/reference: the last version by date.
+    # Earlier ones know neither max_completion_tokens nor developers, so no name is changed to
+    # these; all from 2024-09-01-preview on know stream_options.
     "azure-deployments": Provider(
         path="/openai",
-        query="api-version=2024-10-21",
+        query="api-version=2025-04-01-preview",
         key_variables=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         lists=False,
@@ -90,7 +91,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
                 path: "/deployments/{model}" + path
                 for path in ("/chat/completions", "/completions", "/embeddings")
             },
-            fields=_NEW_BOUND,
+            developer=False,
             takes_tokens=True,
         ),
     ),

@@ -38,7 +38,9 @@ async def test_a_deployment_is_asked_with_its_own_header_path_and_query(
         answer = await ask(facade, "POST", CHAT, chat("up/gpt-4.1"))
     assert "yes" == answer.json["choices"][0]["message"]["content"]
     (sent,) = fake.requests
-    assert sent.target == "/openai/deployments/gpt-4.1/chat/completions?api-version=2024-10-21"
+    assert (
+        sent.target == "/openai/deployments/gpt-4.1/chat/completions?api-version=2025-04-01-preview"
+    )
     assert "sk-ours" == sent.headers["api-key"]
     assert "authorization" not in sent.headers
 

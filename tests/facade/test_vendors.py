@@ -100,10 +100,10 @@ def test_an_address_of_another_type_is_refused_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "base_url"),
     [
-        ("https://me.x", "https://me.x/openai?api-version=2024-10-21"),
-        ("https://me.x/", "https://me.x/openai?api-version=2024-10-21"),
-        ("https://me.x/openai/", "https://me.x/openai?api-version=2024-10-21"),
-        ("https://me.x/my/gateway", "https://me.x/my/gateway?api-version=2024-10-21"),
+        ("https://me.x", "https://me.x/openai?api-version=2025-04-01-preview"),
+        ("https://me.x/", "https://me.x/openai?api-version=2025-04-01-preview"),
+        ("https://me.x/openai/", "https://me.x/openai?api-version=2025-04-01-preview"),
+        ("https://me.x/my/gateway", "https://me.x/my/gateway?api-version=2025-04-01-preview"),
         ("https://me.x?api-version=1", "https://me.x/openai?api-version=1"),
         ("https://me.x/openai/?api-version=1", "https://me.x/openai?api-version=1"),
     ],
