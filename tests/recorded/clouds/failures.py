@@ -22,7 +22,8 @@ _TOO_LONG: Final = re.compile(
 _UNWANTED: Final = re.compile(r"violates usage guidelines")  # the prompt, not the key
 _CAPACITY: Final = ("capacity_exceeded", "service_tier_capacity_exceeded")
 _NO_MODEL: Final = re.compile(r"model.* (does not exist|not found)")
-_SECRET: Final = re.compile(r"[\w*-]*\*{3}[\w*-]*")  # a key that the upstream itself has masked
+# What may be a key, whole or masked by the upstream: whether it is told is not looked at.
+_SECRET: Final = re.compile(r"\bsk-[\w*.-]+|(?=[\w*-]*[\d*])[\w*-]{16,}|[\w*-]*\*{3}[\w*-]*")
 
 
 class Failure(NamedTuple):
@@ -68,7 +69,7 @@ def _object(body: bytes) -> dict[str, object]:
 def _words(said: object) -> list[str]:
     """The sentences of an error, wherever they stand in it."""
     if isinstance(said, str):
-        return [part for part in _SECRET.split(said) if part]
+        return [part.strip() for part in _SECRET.split(said) if part.strip()]
     if isinstance(said, list):
         return [text for each in said for text in _words(each)]
     if not isinstance(said, dict):

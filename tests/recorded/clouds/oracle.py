@@ -35,6 +35,11 @@ FINISH: Final = {
     "safety": "content_filter",
     "refusal": "content_filter",
 }
+FAILED: Final = {  # what ends a choice that failed: the status of that
+    "error": 500,
+    "insufficient_system_resource": 503,
+    "malformed_function_call": 500,
+}
 
 _CACHED: Final = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
 
@@ -95,13 +100,19 @@ def told(exchange: Exchange, body: bytes) -> Told:
 
 def _whole(body: bytes) -> Told:
     answer = json.loads(body)
-    if answer.get("error"):
-        return Told(failure=failure(None, body))
+    if failed := _failed(answer):
+        return Told(failure=failed)
     choices = [
-        _choice([choice.get("message") or {}], choice.get("finish_reason") or "")
+        _choice([_numbered(choice.get("message") or {})], choice.get("finish_reason") or "")
         for choice in answer["choices"]
     ]
     return Told(tuple(choices), _counts(answer.get("usage")))
+
+
+def _numbered(message: Json) -> Json:
+    """Each call of a whole message is one of its own."""
+    calls = enumerate(message.get("tool_calls") or ())
+    return message | {"tool_calls": [call | {"index": place} for place, call in calls]}
 
 
 # -- streams -------------------------------------------------------------------------------
@@ -114,8 +125,8 @@ def _streamed(body: bytes) -> Told:
     usage: Json | None = None
     failed = None
     for event in events:
-        if event.get("error"):
-            failed = failure(None, json.dumps(event).encode())
+        failed = _failed(event)
+        if failed:
             break
         usage = event.get("usage") or (event.get("x_groq") or {}).get("usage") or usage
         for choice in event.get("choices") or ():
@@ -133,6 +144,17 @@ def _streamed(body: bytes) -> Told:
     return Told(choices, None if failed else _counts(usage), failed)
 
 
+def _failed(answer: Json) -> Failure | None:
+    """An error that stands in an answer, or in a choice of it."""
+    for said in (answer, *(answer.get("choices") or ())):
+        if said.get("error"):
+            return failure(None, json.dumps(said).encode())
+        word = str(said.get("finish_reason") or "").lower()
+        if word in FAILED:
+            return Failure(FAILED[word])
+    return None
+
+
 def _choice(said: Sequence[Json], finish: str | None) -> Choice:
     """The choice that messages or deltas add up to. `finish` None: it never ended."""
     pieces = (call for each in said for call in each.get("tool_calls") or ())
@@ -147,7 +169,9 @@ def _choice(said: Sequence[Json], finish: str | None) -> Choice:
     if finish is None:
         return choice
     ended = FINISH[finish.lower()]
-    return choice._replace(finish="tool_calls" if calls and ended == "stop" else ended)
+    if ended == "stop" and (calls or choice.function):
+        ended = "tool_calls" if calls else "function_call"
+    return choice._replace(finish=ended)
 
 
 def _texts(content: object, kind: str) -> str:
@@ -178,10 +202,11 @@ def _calls(pieces: Iterable[Json], *, ended: bool) -> Iterator[Call]:
     begun: list[Json] = []
     for piece in pieces:
         function = piece.get("function") or piece.get("custom") or {}
-        last = next((call for call in reversed(begun) if call["index"] == piece.get("index")), None)
+        place = piece.get("index")
+        last = next((call for call in reversed(begun) if call["index"] == place), None)
         again = last is not None and piece.get("id") in (None, "", last["id"])
         if last is None or (function.get("name") and not again):
-            last = {"index": piece.get("index"), "id": piece.get("id") or "", "said": []}
+            last = {"index": place, "id": piece.get("id") or "", "said": []}
             last["name"] = function.get("name")
             begun.append(last)
         last["said"].append(function.get("arguments") or function.get("input") or "")
