@@ -95,7 +95,6 @@ def _whole(answer: Json) -> Told:
     for choice in answer["choices"]:
         message = choice["message"]
         holds("assistant" == message["role"], "the role of an answer is the assistant's")
-        holds("content" in message, "a message has content, or null")
         calls = tuple(_call(call) for call in message.get("tool_calls") or ())
         choices.append(_choice([message], calls, choice["finish_reason"]))
     return Told(tuple(choices), _counts(answer.get("usage")))
