@@ -69,7 +69,7 @@ def _refused(parts: Parts, exchange: Exchange, failure: Failure | None) -> bool:
     if parts.fake.requests_to(path_of(exchange)):
         return False
     assert failure is not None, "answered without asking the upstream"
-    known = exchange.status in (400, 422) or exchange.id in REFUSED_HERE
+    known = 400 <= exchange.status < 500 or exchange.id in REFUSED_HERE
     assert known, f"refused here and not asked there: {failure}"
     assert failure.status == 400, f"refused with {failure}"
     return True
