@@ -41,6 +41,7 @@ class Runs:
         self._goes = _Around(b"", b"")
         self._like = Chunk()
         self._misses = 0
+        self._over = False
 
     @property
     def hopeless(self) -> bool:
@@ -50,12 +51,12 @@ class Runs:
     def learn(self, json: bytes, chunks: list[Chunk]) -> None:
         """Take an event, and what was made of it, as the template.
 
-        After the end of a choice there is none: there, what says nothing is left out. `chunks`
+        From the end of a choice on there is none: there, what says nothing is left out. `chunks`
         is empty where the event is of several choices, one of which may have ended.
         """
         if not chunks or chunks[-1].finish:
-            self._came = None
-        if len(chunks) != 1 or not _only_adds_text(chunks[0]):
+            self._over, self._came = True, None
+        if self._over or len(chunks) != 1 or not _only_adds_text(chunks[0]):
             return
         chunk = chunks[0]
         came, goes = _around(json), _around(chunk.raw)

@@ -118,14 +118,17 @@ class OpenAIStream:
         if answer.choices is None and answer.usage is None and not answer.id:
             raise glance.no_answer(json, "the upstream sent an event that is no part of an answer")
         if self._names.settled:
-            chunks = self._chunks(answer, json)
-            self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
-            return chunks
+            return self._learned(answer, json)
         self._early.append((answer, json))
         if not self._names.settle(answer):
             return []
         self.reply = self._names.told(self.reply)
-        return [chunk for early in self._early for chunk in self._chunks(*early)]
+        return [chunk for early in self._early for chunk in self._learned(*early)]
+
+    def _learned(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
+        chunks = self._chunks(answer, json)
+        self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
+        return chunks
 
     def _chunks(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
         if answer.choices:

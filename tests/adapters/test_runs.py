@@ -86,6 +86,7 @@ SIZES: Final = st.lists(st.integers(0, 400), max_size=12)
 
 
 @example([_event({"content": text}) for text in "ab"] + [END, _event({"content": ""})], [], True)
+@example([END, _event({"content": "a"}), _event({"content": ""})], [], True)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(OPENAI, max_size=20), SIZES, st.booleans())
 def test_a_stream_of_events_is_the_same_in_any_slices(
