@@ -21,7 +21,7 @@ from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
 from facade.pipeline import Identity, Pipeline
-from facade.routes.openai import OpenAIFace
+from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
 from facade.upstreams import Traits, Upstream
@@ -33,7 +33,22 @@ from facade.wire.upstream import Connections, Endpoint
 _METADATA_CONNECTIONS: Final = 4
 
 
-def build(settings: Settings) -> Litestar:
+class Application:
+    """The busiest paths by their exact names; all else, and the lifespan, is the framework's.
+
+    The framework would serve them too, but finding a route costs it as much as answering does us.
+    """
+
+    def __init__(self, busiest: Mapping[str, ASGIApp], framework: Litestar) -> None:
+        self._busiest = busiest
+        self._framework = framework
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = cast(HTTPScope, scope)  # of a lifespan there is no path
+        await self._busiest.get(asked.get("path", ""), self._framework)(scope, receive, send)
+
+
+def build(settings: Settings) -> Application:
     """The application. Nothing is connected before the first request or the start of serving.
 
     Raises ConfigError for an upstream whose connections cannot be made.
@@ -69,13 +84,14 @@ def build(settings: Settings) -> Litestar:
         for upstream in upstreams.values():
             await upstream.close()
 
-    return Litestar(
+    framework = Litestar(
         handlers,
         lifespan=[serving],
         exception_handlers={HTTPException: _refused},
         openapi_config=None,
         logging_config=None,
     )
+    return Application({path: routes[path] for path in BUSIEST}, framework)
 
 
 def _refused(_: object, error: HTTPException) -> Response[bytes]:

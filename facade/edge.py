@@ -21,7 +21,7 @@ from facade.config import ServerSettings
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
 from facade.faces import sse
 from facade.wire.answer import AnswerWriter
-from facade.wire.asgi import Client, Connection, read_body, until_hang_up
+from facade.wire.asgi import Client, Connection, Stalls, read_body, until_hang_up
 from facade.wire.server import CONNECTION
 
 _log = logging.getLogger("facade.requests")
@@ -50,6 +50,7 @@ class Edge:
     def __init__(self, server: ServerSettings, ids: Callable[[], str]) -> None:
         self._server = server
         self._ids = ids
+        self._stalls = Stalls(server.client_idle)
 
     def __call__(self, handle: Handle, *methods: str) -> ASGIApp:
         """`handle` as an ASGI application that answers these methods (none: all of them)."""
@@ -76,7 +77,7 @@ class Edge:
 
             connection = (scope.get("extensions") or {}).get(CONNECTION)
             client = Client(receive, send, cast(Connection | None, connection))
-            status = await until_hang_up(client, self._server.client_idle, work, stopping)
+            status = await until_hang_up(client, self._stalls, work, stopping)
             if _log.isEnabledFor(logging.INFO):
                 took = (time.perf_counter() - began) * 1000
                 said = (request.method, quote(request.path), status or "left", took, request_id)

@@ -26,6 +26,7 @@ from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 
 _MEDIA: Final = ("image_url", "input_audio", "file")
+BUSIEST: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 Model = dict[str, object]
 
 

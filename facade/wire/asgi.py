@@ -36,15 +36,45 @@ def _header_value(value: str) -> bytes:
     return value.encode()
 
 
-class AsgiAnswer:
-    """The AnswerWriter of one ASGI request. `client_idle` is in seconds."""
+class Stalls:
+    """The sends under way, and since when: one timer for all, as they are many and stalls are rare.
 
-    def __init__(self, send: Send, client_idle: float, stalled: Callable[[], None]) -> None:
+    A client that takes nothing for `client_idle` seconds is told of by its `stalled`.
+    """
+
+    def __init__(self, client_idle: float) -> None:
+        self._client_idle = client_idle
+        self._since: dict[Callable[[], None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, stalled: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._since[stalled] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
+
+    def end(self, stalled: Callable[[], None]) -> None:
+        self._since.pop(stalled, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = loop.time() - self._client_idle
+        for stalled in [stalled for stalled, since in self._since.items() if since <= late]:
+            self.end(stalled)
+            stalled()
+        self._timer = None
+        if self._since:
+            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
+
+
+class AsgiAnswer:
+    """The AnswerWriter of one ASGI request; `stalled` is called if its client takes nothing."""
+
+    def __init__(self, send: Send, stalls: Stalls, stalled: Callable[[], None]) -> None:
         self.headers: dict[str, str] = {}
         self.status: int | None = None
         self.complete = False  # nothing is left to be sent
         self._send = send
-        self._client_idle = client_idle
+        self._stalls = stalls
         self._stalled = stalled
         self._pieces: list[bytes] = []
         self._held = 0
@@ -52,8 +82,6 @@ class AsgiAnswer:
         self._sender: asyncio.Task[None] | None = None
         self._wakes = asyncio.Event()
         self._room: Wait[None] | None = None
-        self._sending_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def ended(self) -> bool:
@@ -102,11 +130,9 @@ class AsgiAnswer:
         """End without finishing: what was not sent is not sent. Harmless after the end."""
         if self._sender is not None:
             self._sender.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stalls.end(self._stalled)
 
     async def _run(self) -> None:
-        self._watch()
         headers = raw_headers(self.headers)
         head: _Message = {"type": "http.response.start", "status": self.status, "headers": headers}
         await self._timed(head)
@@ -125,28 +151,21 @@ class AsgiAnswer:
         """What is held, in sends; the last of them is marked."""
         held = b"".join(self._pieces)
         self._pieces.clear()
-        starts = range(0, len(held), _SLICE) or (0,)
+        if len(held) <= _SLICE:
+            return [(held, True)]
+        starts = range(0, len(held), _SLICE)
         return [(held[start : start + _SLICE], start == starts[-1]) for start in starts]
 
     async def _timed(self, message: _Message) -> None:
-        self._sending_since = asyncio.get_running_loop().time()
+        self._stalls.begin(self._stalled)
         await self._send(message)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
-        self._sending_since = None
+        self._stalls.end(self._stalled)
 
     def _make_room(self) -> None:
         if self._room is not None and self._held < READ_AHEAD:
             if not self._room.done():
                 self._room.set_result(None)
             self._room = None
-
-    def _watch(self) -> None:
-        """One timer per answer, not one per write: writes are many and stalls are rare."""
-        loop = asyncio.get_running_loop()
-        since = self._sending_since
-        if since is not None and loop.time() - since >= self._client_idle:
-            self._stalled()
-            return
-        self._timer = loop.call_later(self._client_idle / 4, self._watch)
 
 
 def _body(body: bytes, *, more: bool) -> _Message:
@@ -198,13 +217,13 @@ def _own_task() -> asyncio.Task[object]:
 
 async def until_hang_up(
     client: Client,
-    client_idle: float,
+    stalls: Stalls,
     work: Callable[[AsgiAnswer], Awaitable[None]],
     stopping: Callable[[AsgiAnswer], None],
 ) -> int | None:
     """Run `work` until it has answered or its client is gone; the status it answered with.
 
-    None: the client left, or took nothing for `client_idle` seconds and was cut. The task is
+    None: the client left, or took nothing for too long and was cut. The task is
     cancelled then, so that what `work` holds is released. Where the server stops instead,
     `stopping` says the last word of an answer that has not ended.
     """
@@ -222,7 +241,7 @@ async def until_hang_up(
             client.connection.abort()
         leave()
 
-    answer = AsgiAnswer(client.send, client_idle, cut)
+    answer = AsgiAnswer(client.send, stalls, cut)
     unwatch = _watch(client, leave)
     try:
         await work(answer)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facade.errors import TooLarge
 from facade.wire import asgi
-from facade.wire.asgi import AsgiAnswer, raw_headers, read_body, until_hang_up
+from facade.wire.asgi import AsgiAnswer, Stalls, raw_headers, read_body, until_hang_up
 from tests.facade.slow_client import SlowClient
 
 Step = tuple[str, bytes | int]
@@ -55,7 +55,7 @@ def test_any_interleaving_of_writing_and_sending_gives_every_byte_in_order(
 ) -> None:
     async def test() -> None:
         client = SlowClient()
-        answer = AsgiAnswer(client.send, 60, _never)
+        answer = AsgiAnswer(client.send, Stalls(60), _never)
         answer.start(200, {"x": "y"})
         for what, how in steps:
             if isinstance(how, bytes):
@@ -96,7 +96,7 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
     async def test() -> None:
         client = SlowClient()
         client.take()
-        answer = AsgiAnswer(client.send, 60, _never)
+        answer = AsgiAnswer(client.send, Stalls(60), _never)
         answer.headers["x"] = "y"
         answer.whole(200, {}, body)
         await answer.sent()
@@ -111,7 +111,7 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
 
 async def test_what_is_written_between_two_sends_leaves_in_one() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, 60, _never)
+    answer = AsgiAnswer(client.send, Stalls(60), _never)
     answer.start(200, {})
     await _turns(2)
     for piece in (b"a", b"b", b"", b"c"):
@@ -124,7 +124,7 @@ async def test_what_is_written_between_two_sends_leaves_in_one() -> None:
 
 async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, 60, _never)
+    answer = AsgiAnswer(client.send, Stalls(60), _never)
     answer.start(200, {})
     answer.write(b"x" * (READ_AHEAD + SLICE))
     room = answer.drained()
@@ -142,7 +142,7 @@ async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
 
 async def test_who_waited_for_room_and_left_breaks_nothing() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, 60, _never)
+    answer = AsgiAnswer(client.send, Stalls(60), _never)
     answer.start(200, {})
     answer.write(b"x" * READ_AHEAD)
     room = answer.drained()
@@ -177,7 +177,7 @@ async def test_a_client_that_leaves_cancels_the_work(way: str) -> None:
         finally:
             released.set()
 
-    assert await until_hang_up(getattr(client, way), 60, work, _no_stop) is None
+    assert await until_hang_up(getattr(client, way), Stalls(60), work, _no_stop) is None
     assert released.is_set()
     assert not client.aborted
     assert 0 == _cancels()
@@ -191,7 +191,7 @@ async def test_a_client_that_had_left_before_cancels_the_work(way: str) -> None:
     async def work(_: AsgiAnswer) -> None:
         await asyncio.Event().wait()
 
-    assert await until_hang_up(getattr(client, way), 60, work, _no_stop) is None
+    assert await until_hang_up(getattr(client, way), Stalls(60), work, _no_stop) is None
     assert 0 == _cancels()
 
 
@@ -216,7 +216,7 @@ async def test_a_client_that_leaves_after_the_last_byte_has_its_answer(way: str)
             await _turns(3)
 
     asked = getattr(client, way)._replace(send=send)
-    assert 204 == await until_hang_up(asked, 60, work, _no_stop)
+    assert 204 == await until_hang_up(asked, Stalls(60), work, _no_stop)
 
 
 async def test_a_client_that_takes_nothing_is_aborted() -> None:
@@ -230,7 +230,7 @@ async def test_a_client_that_takes_nothing_is_aborted() -> None:
         assert room is not None
         await room
 
-    assert await until_hang_up(client.connected, 0.05, work, _no_stop) is None
+    assert await until_hang_up(client.connected, Stalls(0.05), work, _no_stop) is None
     assert client.aborted
     assert 1 == len(client.sent)
 
@@ -240,7 +240,7 @@ async def test_a_bug_in_the_work_is_the_servers_to_report() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await until_hang_up(SlowClient().plain, 60, work, _no_stop)
+        await until_hang_up(SlowClient().plain, Stalls(60), work, _no_stop)
 
 
 async def test_a_body_that_is_cut_is_what_there_is_of_it() -> None:
