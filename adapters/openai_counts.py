@@ -9,7 +9,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/object#chat/object-u
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from adapters.openai_glance import Json
 from adapters.patching import Inside
@@ -18,6 +18,7 @@ from adapters.wire import Usage
 _CACHED: Final = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
 _PROMPT: Final = "prompt_tokens_details"
 _COMPLETION: Final = "completion_tokens_details"
+_NOTHING: Final = Inside()
 
 
 class Counted(NamedTuple):
@@ -31,6 +32,9 @@ def counted(said: object) -> Counted | None:
     """None where `said` is no usage."""
     if not isinstance(said, dict):
         return None
+    plain = _plainly(said)
+    if plain:
+        return Counted(plain, _NOTHING)
     prompt, completion, total = (
         _count(said.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
@@ -46,6 +50,24 @@ def counted(said: object) -> Counted | None:
         partial=prompt is None or completion is None,
     )
     return Counted(usage, _changes(said, usage, total or 0))
+
+
+def _plainly(said: Json) -> Usage | None:
+    """The usage where all is said in OpenAI's way: nearly always, so it is looked for first."""
+    prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
+    cached = _inside(said, _PROMPT, "cached_tokens")
+    reasoning = _inside(said, _COMPLETION, "reasoning_tokens")
+    if not (_is_count(prompt) and _is_count(completion)):
+        return None
+    if not (_is_count(cached) and _is_count(reasoning)):
+        return None
+    if said.get("total_tokens") != prompt + completion:
+        return None
+    return Usage(prompt, completion, cached, reasoning)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
 
 
 def prompt_counted(said: object) -> Counted:

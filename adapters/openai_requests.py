@@ -108,7 +108,7 @@ def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
         if draft.messages:
             draft.changes["messages"] = Inside(draft.messages.items())
     request = _request(quirks, "/chat/completions", call, target, draft.changes)
-    return Ready(request, _warnings(draft.ignored))
+    return Ready(request, _warnings(draft.ignored) if draft.ignored else ())
 
 
 def completion(quirks: Quirks, call: CompletionCall, target: Target) -> UpstreamRequest:

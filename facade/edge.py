@@ -107,24 +107,31 @@ class Edge:
     def _admit(self, request: Request, scheme: str) -> None:
         """Without keys, whoever reaches us is answered: so a web page must not reach us."""
         host = request.headers.get("host", "").lower()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        allowed = self._server.allowed_hosts
-        if "*" not in allowed and name not in allowed:
-            raise Forbidden(
-                f"the host '{name}' is not served: see server.allowed_hosts",
-                code="host_not_allowed",
-            )
+        self._check_host(host)
         origin = request.headers.get("origin")
-        same = origin is not None and origin.lower() == f"{scheme}://{host}"
-        if origin and not same and origin not in self._server.cors_allow_origins:
+        if not origin or origin.lower() == f"{scheme}://{host}":
+            return
+        if origin not in self._server.cors_allow_origins:
             raise Forbidden(
                 f"the origin '{origin}' is not allowed: see server.cors_allow_origins",
                 code="origin_not_allowed",
             )
 
+    def _check_host(self, host: str) -> None:
+        allowed = self._server.allowed_hosts
+        if "*" in allowed or host in allowed:
+            return
+        name, _, port = host.rpartition(":")
+        name = name if port.isdigit() else host
+        if name not in allowed:
+            raise Forbidden(
+                f"the host '{name}' is not served: see server.allowed_hosts",
+                code="host_not_allowed",
+            )
+
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin")
-        if origin not in self._server.cors_allow_origins:
+        if origin is None or origin not in self._server.cors_allow_origins:
             return {}
         return {
             "access-control-allow-origin": origin,

@@ -6,7 +6,6 @@ there is one function per thing that may be written.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from facade.errors import FacadeError
@@ -22,8 +21,7 @@ BETWEEN: Final = b"\n\ndata: "  # events that leave together
 
 # What Unicode calls a line end (NEL, LS, PS) may stand in JSON as it is, but readers that split
 # text into lines by Unicode's rules, as httpx's do, would tear the event apart there.
-_LINE_ENDS: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
-_ESCAPED: Final = {
+_LINE_ENDS: Final = {
     "\x85".encode(): b"\\u0085",
     "\u2028".encode(): b"\\u2028",
     "\u2029".encode(): b"\\u2029",
@@ -33,7 +31,8 @@ _ESCAPED: Final = {
 def event(json: bytes) -> bytes:
     """One event; `json` has no LF or CR (JSON encoders write none). Several are BETWEEN apart."""
     if not json.isascii():
-        json = _LINE_ENDS.sub(lambda end: _ESCAPED[end[0]], json)
+        for end, escaped in _LINE_ENDS.items():
+            json = json.replace(end, escaped)
     return b"data: " + json + b"\n\n"
 
 

@@ -66,7 +66,7 @@ class OpenAIFace:
             encode=lambda dialect, target: dialect.encode_chat(call, target),
             face=lambda reply: ChatFace(asked, reply),
             streamed=bool(asked.stream),
-            media=any(map(_has_media, asked.messages)),
+            media=_has_media(asked.messages),
         )
         await self._pipeline.run(ask, self._identify(), answer)
 
@@ -150,9 +150,10 @@ def _model(id: str, created: int, owned_by: str) -> Model:  # noqa: A002 - OpenA
     return {"id": id, "object": "model", "created": created, "owned_by": owned_by}
 
 
-def _has_media(message: Message) -> bool:
-    content = message.content
-    return isinstance(content, list) and any(part.type in _MEDIA for part in content)
+def _has_media(messages: Sequence[Message]) -> bool:
+    """Nearly all contents are texts, so only the others are looked into."""
+    listed = [message.content for message in messages if isinstance(message.content, list)]
+    return any(part.type in _MEDIA for parts in listed for part in parts)
 
 
 def _lacks(what: str, target: Target) -> InvalidRequest:

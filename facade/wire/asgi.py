@@ -80,7 +80,7 @@ class AsgiAnswer:
         self._held = 0
         self._ended = False
         self._sender: asyncio.Task[None] | None = None
-        self._wakes = asyncio.Event()
+        self._wakes: asyncio.Event | None = None  # the sender's, where there is one
         self._room: Wait[None] | None = None
 
     @property
@@ -100,13 +100,14 @@ class AsgiAnswer:
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers |= headers
+        self._wakes = asyncio.Event()
         self._sender = asyncio.create_task(self._run())
 
     def write(self, data: bytes) -> None:
         if data:
             self._pieces.append(data)
             self._held += len(data)
-            self._wakes.set()
+            self._wake()
 
     def drained(self) -> Wait[None] | None:
         if self._held < READ_AHEAD:
@@ -117,7 +118,7 @@ class AsgiAnswer:
 
     def end(self) -> None:
         self._ended = True
-        self._wakes.set()
+        self._wake()
 
     async def sent(self) -> None:
         """Wait until the client has been given everything."""
@@ -139,13 +140,21 @@ class AsgiAnswer:
         last = False
         while not last:
             if not self._pieces and not self._ended:
-                self._wakes.clear()
-                await self._wakes.wait()
+                await self._more()
             for piece, final in self._slices():
                 last = self.complete = final and self._ended and not self._pieces
                 await self._timed(_body(piece, more=not last))
                 self._held -= len(piece)
                 self._make_room()
+
+    def _wake(self) -> None:
+        if self._wakes is not None:
+            self._wakes.set()
+
+    async def _more(self) -> None:
+        if self._wakes is not None:
+            self._wakes.clear()
+            await self._wakes.wait()
 
     def _slices(self) -> list[tuple[bytes, bool]]:
         """What is held, in sends; the last of them is marked."""
