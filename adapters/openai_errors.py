@@ -43,8 +43,8 @@ def decode(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamErro
 def told(json: bytes) -> UpstreamError:
     """The error that a 200, or an event of a stream, tells. Its status, if any, is in it."""
     said = _said(json)
-    numbers = (said.get(name) for name in ("status_code", "status", "code"))
-    status = next((int(n) for n in map(str, numbers) if re.fullmatch("[45][0-9][0-9]", n)), None)
+    numbers = (_text(said.get(name)) or "" for name in ("status_code", "status", "code"))
+    status = next((int(n) for n in numbers if re.fullmatch("[45][0-9][0-9]", n)), None)
     if status is None:
         status = openai_kinds.status_of((_text(said.get("code")), _text(said.get("type"))))
     return _error(status, _sentence(said) or "the upstream failed without saying why", said, {})

@@ -139,6 +139,13 @@ def test_larger_than_the_limit_of_a_minute_is_told_as_it_was(status: int, client
     assert "false" == answer.headers()["x-should-retry"]
 
 
+def test_an_error_in_a_200_may_hold_anything_as_its_status() -> None:
+    deep = b"[" * 700 + b"]" * 700
+    for status in (deep, b"null", b'"500"', b"9e99", b"[429]"):
+        failure = openai_errors.told(b'{"error":{"message":"m","status":%b}}' % status)
+        assert ("m", 500) == (failure.message, told(failure).status)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
