@@ -24,15 +24,19 @@ async def _failures() -> dict[str, list[str]]:
 
 def main() -> int:
     """0 where all agree; else 1."""
+    if not replayed():
+        print(f"no recordings at {corpus()}; FACADE_CORPUS names their folder")
+        return 1
     failures = asyncio.run(_failures())
     number: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     for one in replayed():
         number[one.provider] += 1
         passed[one.provider] += not failures[one.id]
+    print(f"{'vendor':16} exchanges passed/total")
     for provider in sorted(number):
         print(f"{provider:16} {passed[provider]:4}/{number[provider]}")
-    print(f"{'all':16} {passed.total():4}/{number.total()}  of {corpus()}")
+    print(f"{'all':16} {passed.total():4}/{number.total()} of {corpus()}")
     for id_, found in failures.items():
         if found:
             more = f" (and {len(found) - 1} more ways)" if len(found) > 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tests.recorded.clouds import oracle, reading
@@ -21,11 +21,13 @@ REFUSED_HERE: Final[Mapping[str, str]] = {
 }
 
 
-async def mismatches(parts: Parts, exchange: Exchange) -> list[str]:
-    """What does not agree, each with the way it was played; nothing where all does."""
+async def mismatches(
+    parts: Parts, exchange: Exchange, ways: Iterable[Play] | None = None
+) -> list[str]:
+    """What does not agree, each with the way it was played (all ways if none are named)."""
     replay = _embed if exchange.wire != CHAT else _chat
     found = []
-    for play in plays(exchange):
+    for play in ways or plays(exchange):
         try:
             await replay(parts, exchange, play)
         except Exception as problem:  # noqa: BLE001 - whatever it is, this play has failed

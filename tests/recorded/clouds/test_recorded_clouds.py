@@ -11,13 +11,23 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.recorded.clouds.exchanges import CHAT, EMBEDDINGS, Exchange, left_out, plays, replayed
+from tests.recorded.clouds.exchanges import (
+    CHAT,
+    EMBEDDINGS,
+    Exchange,
+    Play,
+    left_out,
+    plays,
+    replayed,
+)
+from tests.recorded.clouds.habits import HABITS
 from tests.recorded.clouds.replay import mismatches
 from tests.recorded.clouds.serving import Parts, serving
 
 pytestmark = [pytest.mark.corpus, pytest.mark.asyncio(loop_scope="module")]
 
 REPLAYED: Final = replayed()
+STREAMS: Final = [one for one in REPLAYED if one.streamed and one.status == 200]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -29,6 +39,18 @@ async def parts() -> AsyncIterator[Parts]:
 @pytest.mark.parametrize("exchange", REPLAYED, ids=lambda exchange: exchange.id)
 async def test_a_recorded_exchange_is_told_in_full(exchange: Exchange, parts: Parts) -> None:
     assert [] == await mismatches(parts, exchange)
+
+
+@pytest.mark.parametrize("habit", HABITS)
+async def test_a_habit_of_one_upstream_is_understood_of_all(habit: str, parts: Parts) -> None:
+    changed = [one._replace(body=HABITS[habit](one.body)) for one in STREAMS]
+    assert changed != STREAMS
+    found = {
+        one.id: problems
+        for one in changed
+        if (problems := await mismatches(parts, one, [Play(habit, (one.body,), usage=True)]))
+    }
+    assert {} == found
 
 
 async def test_streams_are_also_played_without_their_finish() -> None:
