@@ -105,12 +105,12 @@ REFUSED_HERE: Final[Mapping[str, Refusal]] = {
     "embed-empty-str": Refusal("invalid_value", "input"),
     "embed-mixed-empty": Refusal("invalid_value", "input[1]"),
     "embed-missing": Refusal("missing_required_parameter", "input"),
-    "embed-ints": Refusal("unsupported_value", "input"),
 }
 
 # Requests that the facade puts right, or has no way to put: only their answers are replayed.
 ANSWER_ONLY: Final[Mapping[str, str]] = {
     "chat-content-parts": "parts of text go upstream as one text",
+    "embed-ints": "token ids go upstream as text",
     "generate-badformat": "text completions have no response_format",
     "tools-args-string": "the arguments go upstream as an object",
     "tools-badschema": "a boolean schema goes upstream as an object",
