@@ -14,7 +14,7 @@ from tests.recorded.clouds.reading import IN_STREAM
 
 def agree(expected: Told, told: Told, *, usage: bool) -> None:
     """Raises AssertionError with the first thing that differs."""
-    agree_failures(expected.failure, told.failure, begun=any(map(_speaks, expected.choices)))
+    agree_failures(expected.failure, told.failure, begun=expected.begun)
     if told.failure and told.failure.status != IN_STREAM:
         return  # what came before it is not told
     expect("choices", len(expected.choices), len(told.choices))
@@ -22,10 +22,6 @@ def agree(expected: Told, told: Told, *, usage: bool) -> None:
         agree_choices(ours, theirs)
     if not told.failure:
         expect("usage", expected.counts if usage else None, told.counts)
-
-
-def _speaks(choice: Choice) -> bool:
-    return choice.speaks or choice.finish is not None
 
 
 def agree_failures(expected: Failure | None, told: Failure | None, *, begun: bool) -> None:

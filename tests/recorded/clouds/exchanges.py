@@ -152,12 +152,12 @@ def before_its_finish(body: bytes) -> bytes | None:
     head = b""
     for event in events_of(body):
         said = json_of(event) or {}
-        if "error" in said:
-            return None
         choices = said.get("choices") or ()
-        if any(choice.get("finish_reason") for choice in choices) or (
-            said and not choices and said.get("usage")
-        ):
+        if said.get("error"):
+            return None
+        if any(choice.get("finish_reason") for choice in choices):
+            return head
+        if said.get("usage") and not choices:  # all that ends a stream without a finish
             return head
         head += event
     return None

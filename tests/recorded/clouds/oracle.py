@@ -60,11 +60,6 @@ class Choice(NamedTuple):
     function: Call | None = None  # the older form of a call
     finish: str | None = None
 
-    @property
-    def speaks(self) -> bool:
-        """Whether anything came that commits to a 200."""
-        return bool(self.content or self.reasoning or self.refusal or self.calls or self.function)
-
 
 class Counts(NamedTuple):
     prompt: int
@@ -80,6 +75,11 @@ class Told(NamedTuple):
     choices: tuple[Choice, ...] = ()
     counts: Counts | None = None
     failure: Failure | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything came that commits to a 200."""
+        return any(choice != Choice() for choice in self.choices)
 
 
 class Vectors(NamedTuple):
