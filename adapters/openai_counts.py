@@ -55,13 +55,14 @@ def counted(said: object) -> Counted | None:
 def _plainly(said: Json) -> Usage | None:
     """The usage where all is said in OpenAI's way: nearly always, so it is looked for first."""
     prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
+    total = said.get("total_tokens")
     cached = _inside(said, _PROMPT, "cached_tokens")
     reasoning = _inside(said, _COMPLETION, "reasoning_tokens")
     if not (_is_count(prompt) and _is_count(completion)):
         return None
     if not (_is_count(cached) and _is_count(reasoning)):
         return None
-    if said.get("total_tokens") != prompt + completion:
+    if not (_is_count(total) and total == prompt + completion):
         return None
     return Usage(prompt, completion, cached, reasoning)
 
