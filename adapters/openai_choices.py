@@ -59,7 +59,7 @@ class ChatChoice:
         self._begun = False
         self._calls = Calls(reply, index)
         self._legacy_call = False
-        self._others = 0  # parts of its content that were neither text nor thoughts
+        self._listed: dict[str, int] = {}  # entries of lists that were numbered here
 
     @property
     def flows(self) -> bool:
@@ -71,6 +71,8 @@ class ChatChoice:
             delta is None
             or delta.role is not None
             or delta.function_call
+            or delta.annotations
+            or (delta.reasoning_details and delta.unnumbered)
             or not (isinstance(delta.content, str) or delta.content is None)
             or not (self.flows and said.is_plain)
         ):
@@ -107,6 +109,8 @@ class ChatChoice:
         )
         if rewritten:
             inside["tool_calls"] = rewritten
+        for name, entries in delta.unnumbered.items():
+            inside[name] = self._numbered(name, entries)
         text, thoughts = self._text(delta, inside)
         if inside or said.delta is None:
             changes["delta"] = inside
@@ -148,11 +152,13 @@ class ChatChoice:
         if parts.thoughts:
             inside["reasoning_content"] = thoughts
         if parts.others:
-            inside["content_parts"] = [
-                part | {"index": index} for index, part in enumerate(parts.others, self._others)
-            ]
-            self._others += len(parts.others)
+            inside["content_parts"] = self._numbered("content_parts", parts.others)
         return parts.text, thoughts
+
+    def _numbered(self, name: str, entries: list[Json]) -> list[Json]:
+        start = self._listed.get(name, 0)
+        self._listed[name] = start + len(entries)
+        return [entry | {"index": index} for index, entry in enumerate(entries, start)]
 
 
 class TextChoice:
@@ -213,4 +219,5 @@ def _spoken(delta: Message) -> str:
 
 def _is_void(delta: Message) -> bool:
     said = (delta.content, delta.thoughts, delta.refusal, _spoken(delta))
-    return not any(said) and not delta.tool_calls and not delta.function_call
+    listed = (delta.tool_calls, delta.annotations, delta.reasoning_details)
+    return not any(said) and not any(listed) and not delta.function_call

@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/object and .../strea
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -54,12 +54,26 @@ class Message(Struct, frozen=True):
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
     audio: Audio | None = None
+    annotations: Anything = None
+    reasoning_details: Anything = None
+
+    @property
+    def unnumbered(self) -> dict[str, list[Json]]:
+        """The lists of objects without an `index`, by which SDKs add up what deltas list."""
+        lists = {"annotations": self.annotations, "reasoning_details": self.reasoning_details}
+        return {name: held for name, held in lists.items() if _lacks_index(held)}
 
     @property
     def thoughts(self) -> str:
         """The reasoning, in whichever field it came; where both have it, it is the same."""
         said = self.reasoning_content or self.reasoning
         return said if isinstance(said, str) else ""
+
+
+def _lacks_index(held: Anything) -> TypeGuard[list[Json]]:
+    if not isinstance(held, list) or not all(isinstance(entry, dict) for entry in held):
+        return False
+    return any(entry.get("index") is None for entry in held)
 
 
 class Logprobs(Struct, frozen=True):
