@@ -1,10 +1,12 @@
 """The port to upstreams over a client of our own: HTTP/1.1, plain and TLS, no proxies.
 
-Strategy: what of a request does not vary is worked out once; a request is one write.
+Strategy: what of a request's head does not vary is worked out once per path; a request is one
+write.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from facade.waits import Wait
@@ -22,38 +24,37 @@ class DirectConnections:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._lines = _lines(site.headers)
         self._pool = Pool(site)
+        self._usual_head = functools.lru_cache(maxsize=64)(self._head)
 
     def open(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> Wait[Exchange]:
         try:
-            head = self._head(method, path, len(body), headers)
+            if headers:
+                head = self._head(method, path, bool(body), sendable(headers))
+            else:
+                head = self._usual_head(method, path, bool(body))
         except ValueError as error:
-            refused = Wait[Exchange]()
+            refused: Wait[Exchange] = Wait()
             refused.set_exception(not_asked(self._site, error))
             return refused
-        bodiless = method == "HEAD"
-        return DirectExchange(self._site, self._pool, head + body, bodiless=bodiless).open()
+        if body or method in _WITH_LENGTH:
+            head += b"content-length: %d\r\n" % len(body)
+        request = b"%b\r\n%b" % (head, body)
+        return DirectExchange(self._site, self._pool, request, bodiless=method == "HEAD").open()
 
     async def close(self) -> None:
         await self._pool.close()
 
-    def _head(self, method: str, path: str, size: int, headers: Mapping[str, str]) -> bytes:
-        """Raises ValueError for what cannot be sent."""
+    def _head(
+        self, method: str, path: str, with_body: bool, given: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The head but for the body's length. Raises ValueError for what cannot be sent."""
         check_line(method, path)
-        site, lines = self._site, self._lines
-        given = sendable(headers) if headers else {}
-        if not given.keys().isdisjoint(site.headers):
-            lines = _lines({key: said for key, said in site.headers.items() if key not in given})
-        if size and "content-type" not in given and "content-type" not in site.headers:
-            lines += "content-type: application/json\r\n"
-        if size or method in _WITH_LENGTH:
-            lines += f"content-length: {size}\r\n"
-        line = f"{method} {site.path}{path}{site.query} HTTP/1.1\r\n"
-        return f"{line}{lines}{_lines(given)}\r\n".encode("latin-1")
-
-
-def _lines(headers: Mapping[str, str]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        line = f"{method} {self._site.path}{path}{self._site.query} HTTP/1.1\r\n"
+        headers = {**self._site.headers, **(given or {})}
+        if with_body:
+            headers.setdefault("content-type", "application/json")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{line}{lines}".encode("latin-1")

@@ -8,6 +8,7 @@ its own: nothing of one can reach the next.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -43,7 +44,6 @@ class DirectExchange:
     """One request. `bodiless`: its answer has no body, whatever its head says (HEAD)."""
 
     status = 0  # until the head is there
-    headers: Mapping[str, str]
 
     _line: Line | None = None
     _opening: _Wait[Exchange] | None = None
@@ -61,13 +61,22 @@ class DirectExchange:
         self._request = request
         self._bodiless = bodiless
         self._pieces: list[bytes] = []
-        self.headers = self._found = dict[str, str]()
+        self._headers: list[tuple[bytes, bytes]] = []
         self.on_body = self._pieces.append
         self._parser = HttpResponseParser(self)
 
+    @functools.cached_property
+    def headers(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for raw_name, raw_value in self._headers:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").rstrip()
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
     def open(self) -> Wait[Exchange]:
-        opening = self._opening = _Wait[Exchange]()
+        opening: _Wait[Exchange] = _Wait()
         opening.exchange = self
+        self._opening = opening
         self._pool.take(self)
         return opening
 
@@ -78,7 +87,7 @@ class DirectExchange:
             raise self._fault
         if self._complete:
             return b""
-        reading = _Wait[bytes]()
+        reading: _Wait[bytes] = _Wait()
         reading.exchange = self
         if self._over:
             reading.cancel()
@@ -115,6 +124,7 @@ class DirectExchange:
         self._let_go()
         self._pieces.clear()
         waiting = self._opening or self._reading
+        self._opening = self._reading = None
         if waiting is not None:
             waiting.cancel()
 
@@ -155,11 +165,8 @@ class DirectExchange:
             raise HttpParserError  # stops it: this is nothing we asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status:
-            return  # a trailer
-        key = name.decode("latin-1").lower()
-        said = value.decode("latin-1").rstrip()
-        self._found[key] = f"{self._found[key]}, {said}" if key in self._found else said
+        if not self.status:  # else a trailer
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -171,7 +178,7 @@ class DirectExchange:
         elif status < 100 or status == 101:
             raise HttpParserError  # we asked for no other protocol
         else:
-            self._found.clear()
+            self._headers.clear()
 
     def on_message_complete(self) -> None:
         if self.status:
@@ -222,8 +229,8 @@ class DirectExchange:
 
     def _ends_with_its_line(self) -> bool:
         """Whether this reply's end is told by nothing else."""
-        framed = self._found.get("transfer-encoding", "").lower().endswith("chunked")
-        return self.status > 0 and not framed and "content-length" not in self._found
+        framed = self.headers.get("transfer-encoding", "").lower().endswith("chunked")
+        return self.status > 0 and not framed and "content-length" not in self.headers
 
     def _finish(self) -> None:
         self._complete = True

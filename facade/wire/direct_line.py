@@ -8,13 +8,12 @@ that), the TCP connection only: a slow TLS handshake is no reason for another.
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from facade.wire.site import Site
 
@@ -37,7 +36,7 @@ class Line(asyncio.Protocol):
 
     transport: asyncio.Transport
     listener: Listener | None = None
-    used = False
+    connected = used = False
 
     def __init__(self, made: Callable[[Line], None]) -> None:
         self._made = made
@@ -45,7 +44,10 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._made(self)
+        self.connected = True
+        made = self._made
+        del self._made  # whom it is made for need not live as long
+        made(self)
 
     def data_received(self, data: bytes) -> None:
         if self.listener is not None:
@@ -56,7 +58,8 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end(error or ConnectionResetError())
-        self.gone.set_result(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def close(self) -> None:
         """Now, whatever is under way; nobody is told."""
@@ -82,23 +85,30 @@ class Line(asyncio.Protocol):
 async def connect(site: Site, made: Callable[[Line], None]) -> None:
     """Make a line and tell `made`. Raises TimeoutError after the connect timeout, and OSErrors."""
     loop = asyncio.get_running_loop()
-    make = functools.partial(Line, made)
+    line = Line(made)
     async with asyncio.timeout(site.connect_timeout):
         addresses = await loop.getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
         connected = await _first(_in_turn(cast(Sequence[_Address], addresses)))
-        if not site.encrypted:
-            await loop.create_connection(make, sock=connected)
-            return
         try:
-            await loop.create_connection(
-                make,
-                sock=connected,
-                ssl=site.tls,
-                server_hostname=site.host,
-                ssl_handshake_timeout=site.connect_timeout,
-            )
-        except ConnectionError as error:
-            raise ssl.SSLEOFError("closed in the handshake") from error
+            await loop.create_connection(lambda: line, sock=connected, **_tls(site))
+        except BaseException as error:
+            # uvloop closes a connection that it has just made without a word to its protocol.
+            if line.connected:
+                line.connection_lost(None)
+            if site.encrypted and isinstance(error, ConnectionError):
+                raise ssl.SSLEOFError("closed in the handshake") from error
+            raise
+
+
+def _tls(site: Site) -> dict[str, Any]:
+    """The arguments of `create_connection`."""
+    if not site.encrypted:
+        return {}
+    return {
+        "ssl": site.tls,
+        "server_hostname": site.host,
+        "ssl_handshake_timeout": site.connect_timeout,
+    }
 
 
 def _in_turn(addresses: Sequence[_Address]) -> list[_Address]:

@@ -56,8 +56,10 @@ def garbled(site: Site) -> ConnectionFault:
 
 
 def overlong(site: Site, most: int) -> ConnectionFault:
-    """The fault for a head that does not end within `most` bytes."""
-    return ConnectionFault(f"{site.name} answered with a head of over {most} bytes", sent=True)
+    """The fault for an answer of which `most` bytes have no content: its head, above all."""
+    return ConnectionFault(
+        f"{site.name} answered with over {most} bytes without content", sent=True
+    )
 
 
 def _reason(cause: BaseException) -> str:

@@ -57,7 +57,9 @@ class Exchange(Protocol):
     """
 
     status: int
-    headers: Mapping[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
     def read(self) -> bytes | Wait[bytes]: ...
 

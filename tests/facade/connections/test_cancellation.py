@@ -9,6 +9,7 @@ import pytest
 
 from facade.waits import Wait, result_of
 from facade.wire.upstream import Endpoint, Exchange
+from tests.facade.connections.authority import Authority
 from tests.facade.connections.conftest import Connect, Serve
 from tests.facade.connections.raw import CHUNKED, OK, Peer, Script, Upstream, get, saying
 
@@ -87,6 +88,30 @@ async def test_while_it_opens(serve: Serve, connect: Connect, script: Script, sc
     opening.cancel()
     await _ends(opening)
     await _seen_closed(upstream)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_after_any_number_of_steps_on_the_way(
+    serve: Serve, connect: Connect, authority: Authority, secure: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        if "GET /last HTTP/1.1" == (await peer.request()).line:
+            await peer.send(OK)
+        await peer.gone()
+
+    upstream = await serve(script, authority.server() if secure else None)
+    url = upstream.secure_url if secure else upstream.url
+    connections = connect(Endpoint(url, connections=1, ca_file=authority.file))
+    for steps in range(60):
+        opening = connections.open("GET", "/", b"", {})
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await _ends(opening)
+    assert b"ok" == await get(connections, "/last")
+    await connections.close()
+    async with asyncio.timeout(0.5):
+        await asyncio.wait(upstream.playing)
 
 
 async def test_before_the_head_on_a_kept_connection(serve: Serve, connect: Connect) -> None:

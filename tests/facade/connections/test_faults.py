@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from facade.waits import result_of
-from facade.wire.upstream import ConnectionFault, ConnectTimeout, Endpoint
+from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Endpoint
 from tests.facade.connections.conftest import Connect, Serve
-from tests.facade.connections.raw import CHUNKED, Peer, saying_once, whole
+from tests.facade.connections.raw import CHUNKED, OK, Peer, saying_once, whole
 
 _CUT = "closed the connection in the middle of its answer"
 _GARBAGE = "answered with what is not valid HTTP"
@@ -23,6 +23,7 @@ _HEADS = {
     "cut in the headers": (b"HTTP/1.1 200 OK\r\ncontent-", _CUT),
     "cut after 100": (b"HTTP/1.1 100 Continue\r\n\r\n", _CUT),
     "garbage": (b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n", _GARBAGE),
+    "HTTP/0.9": (b"<html>hello</html>\r\n\r\n", _GARBAGE),
     "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", _GARBAGE),
     "a header without a name": (b"HTTP/1.1 200 OK\r\n: x\r\n\r\n", _GARBAGE),
     "two lengths": (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", _GARBAGE),
@@ -90,6 +91,44 @@ async def test_a_body_without_a_good_end_is_given_up_to_there_and_then_a_fault(
         await whole(exchange, received)
     assert before == b"".join(received)
     assert (f"127.0.0.1:{upstream.port} {said}", True) == (str(caught.value), caught.value.sent)
+
+
+_BEGUN = b"(the head is there)"
+
+
+async def _exchanged(connections: Connections, path: str, received: list[bytes]) -> None:
+    exchange = await connections.open("GET", path, b"", {})
+    received.append(_BEGUN)
+    await whole(exchange, received)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        _LENGTH + b"123456789",
+        CHUNKED + b"4;x=1\r\n1234\r\n5\r\n56789\r\n0\r\nx-sum: 1\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK,
+    ],
+)
+async def test_a_reply_that_is_cut_at_any_byte_is_a_fault_there(
+    serve: Serve, connect: Connect, reply: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        at = len((await peer.request()).line.removeprefix("GET /").removesuffix(" HTTP/1.1"))
+        await peer.send(reply[:at])
+
+    upstream = await serve(script)
+    connections = connect(Endpoint(upstream.url))
+    begins = reply.index(b"\r\n\r\n", reply.index(b"200 OK")) + 4
+    body = b"ok" if reply.endswith(b"ok") else b"123456789"
+    for at in range(len(reply)):
+        received: list[bytes] = []
+        with pytest.raises(ConnectionFault, match=_CUT if at else _UNANSWERED) as caught:
+            await _exchanged(connections, f"/{'x' * at}", received)
+        assert caught.value.sent
+        assert (at >= begins) == (received[:1] == [_BEGUN])
+        assert body.startswith(b"".join(received[1:]))
+    assert len(reply) == len(upstream.peers)
 
 
 @pytest.mark.parametrize("reply", [_LENGTH, CHUNKED, b"HTTP/1.1 200 OK\r\n\r\n"])
@@ -198,14 +237,36 @@ async def test_no_other_clock_runs(serve: Serve, connect: Connect) -> None:
     assert b"123456789" == await whole(await connect(endpoint).open("GET", "/", b"", {}))
 
 
-async def test_a_header_that_cannot_be_sent_is_a_fault_without_its_value(
-    serve: Serve, connect: Connect
+_UNSENDABLE = {
+    "a line end in a value": ("GET", "/", {"x": "secret\n"}),
+    "a header in a value": ("GET", "/", {"x": "secret\r\ny: z"}),
+    "NUL in a value": ("GET", "/", {"x": "secret\0"}),
+    "a value outside latin-1": ("GET", "/", {"x": "secret\u010d"}),
+    "a line end in a name": ("GET", "/", {"x: secret\r\ny": "z"}),
+    "a colon in a name": ("GET", "/", {"x:secret": "z"}),
+    "no name": ("GET", "/", {"": "secret"}),
+    "a line end in the path": ("GET", "/secret HTTP/1.1\r\nx: y", {}),
+    "a bare line feed in the path": ("GET", "/secret\n", {}),
+    "a blank in the path": ("GET", "/secret x", {}),
+    "NUL in the path": ("GET", "/secret\0", {}),
+    "a path outside ASCII": ("GET", "/secret\u010d", {}),
+    "a line end in the method": ("GET / HTTP/1.1\r\nx: secret\r\n", "/", {}),
+    "no method": ("", "/secret", {}),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "headers"), _UNSENDABLE.values(), ids=_UNSENDABLE)
+async def test_what_would_not_be_one_request_is_a_fault_and_never_sent(
+    serve: Serve, connect: Connect, method: str, path: str, headers: dict[str, str]
 ) -> None:
-    upstream = await serve(saying_once(b""))
-    with pytest.raises(ConnectionFault) as caught:
-        await connect(Endpoint(upstream.url)).open("GET", "/", b"", {"x": "secret\n"})
-    assert not caught.value.sent
-    assert "secret" not in str(caught.value)
+    upstream = await serve(saying_once(OK))
+    connections = connect(Endpoint(upstream.url))
+    for _ in range(2):
+        with pytest.raises(ConnectionFault, match=f"127.0.0.1:{upstream.port} was not") as caught:
+            await connections.open(method, path, b"", headers)
+        assert not caught.value.sent
+        assert "secret" not in str(caught.value)
+    assert [] == upstream.peers
 
 
 async def test_nothing_is_read_ahead_of_the_reader(serve: Serve, connect: Connect) -> None:

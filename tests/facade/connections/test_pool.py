@@ -200,6 +200,17 @@ async def test_an_exchange_that_is_aborted_twice_makes_room_but_once(
     assert 2 == len(upstream.peers)
 
 
+async def test_the_latest_used_connection_is_used_first(serve: Serve, connect: Connect) -> None:
+    upstream = await serve(_unfaithful(_closes, stale=0))
+    connections = connect(Endpoint(upstream.url))
+    gets = [asyncio.create_task(get(connections)) for _ in range(3)]
+    for number in (2, 3, 1):
+        (await upstream.peer(number)).reached.set()
+        await asyncio.wait([gets[number - 1]])
+    assert [b"ok"] * 4 == [await get(connections) for _ in range(4)]
+    assert [5, 1, 1] == [len(peer.asked) for peer in upstream.peers]
+
+
 async def test_requests_above_the_number_of_connections_wait_and_complete(
     serve: Serve, connect: Connect
 ) -> None:

@@ -72,6 +72,32 @@ async def test_the_answer_to_head_has_no_body_whatever_its_length_says(
     assert 1 == len(upstream.peers)
 
 
+async def test_trailers_are_no_headers(serve: Serve, connect: Connect) -> None:
+    upstream = await serve(saying(CHUNKED + b"2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"))
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    assert b"ok" == await whole(exchange)
+    assert {"transfer-encoding": "chunked"} == dict(exchange.headers)
+
+
+async def test_headers_of_interim_answers_are_not_those_of_the_answer(
+    serve: Serve, connect: Connect
+) -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" * 3
+    upstream = await serve(saying(b"HTTP/1.1 100 Continue\r\n\r\n" + interim + OK))
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    assert (200, {"content-length": "2"}) == (exchange.status, dict(exchange.headers))
+    assert b"ok" == await whole(exchange)
+
+
+async def test_an_offer_of_another_protocol_is_ignored(serve: Serve, connect: Connect) -> None:
+    head = b"HTTP/1.1 200 OK\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\n"
+    upstream = await serve(saying(head + b"ok"))
+    connections = connect(Endpoint(upstream.url))
+    for _ in range(2):
+        assert b"ok" == await whole(await connections.open("GET", "/", b"", {}))
+    assert 1 == len(upstream.peers)
+
+
 async def test_the_end_may_be_read_again(serve: Serve, connect: Connect) -> None:
     upstream = await serve(saying(OK))
     exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})

@@ -72,6 +72,28 @@ async def test_a_request_may_replace_any_header_but_the_encoding_of_its_answer(
     ] == _sorted(asked)
 
 
+async def test_nobody_else_says_how_a_request_is_framed(serve: Serve, connect: Connect) -> None:
+    upstream = await serve(saying(OK))
+    theirs = {"Content-Length": "999", "Transfer-Encoding": "chunked", "Connection": "close"}
+    connections = connect(Endpoint(upstream.url, headers=theirs))
+    for _ in range(2):
+        asked = await _sent(connections, upstream, b"x", theirs)
+        assert "1" == dict(_sorted(asked))["content-length"]
+        assert {"transfer-encoding", "connection"}.isdisjoint(dict(_sorted(asked)))
+    assert 1 == len(upstream.peers)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_a_body_that_is_empty_has_a_length_where_one_is_expected(
+    serve: Serve, connect: Connect, method: str
+) -> None:
+    upstream = await serve(saying(OK))
+    exchange = await connect(Endpoint(upstream.url)).open(method, "/", b"", {})
+    assert b"ok" == await whole(exchange)
+    sent = dict(_sorted(upstream.peers[0].asked[0]))
+    assert ("0", None) == (sent.get("content-length"), sent.get("content-type"))
+
+
 async def test_a_header_value_is_sent_byte_by_byte_as_it_was_received(
     serve: Serve, connect: Connect
 ) -> None:
@@ -104,6 +126,9 @@ _UNUSABLE = {
     "a host that is no name": (Endpoint("http://\u2603.net"), "base_url"),
     "a header outside latin-1": (Endpoint("http://host", headers={"x-key": "č"}), "x-key"),
     "a line end in a header": (Endpoint("http://host", headers={"x-key": "secret\n"}), "x-key"),
+    "a blank in the path": (Endpoint("http://host/a b"), "base_url has characters"),
+    "a line end in the query": (Endpoint("http://host", query="a=secret\n"), "characters"),
+    "a name that is none": (Endpoint("http://host", headers={"x: secret\ny": "z"}), "name of a"),
     "another proxy": (Endpoint("http://host", proxy="socks5://host"), "proxy must begin with http"),
     "a proxy over TLS": (
         Endpoint("http://host", proxy="https://host"),
