@@ -1,0 +1,87 @@
+"""Upstreams that are no upstreams: a clear error that names host and port, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.api.asking import Answer, ask, chat
+from tests.api.serving import serving, settings, upstream
+from tests.facade.connections.authority import Authority
+from tests.facade.connections.raw import OK, Peer, Script, Upstream, saying, saying_once
+from tests.fake_upstream import FakeUpstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+GARBAGE: Final = "answered with what is not valid HTTP"
+OVERLONG: Final = "answered with over 65536 bytes without content"
+HUNDRED_MB: Final = 100_000_000
+
+
+@asynccontextmanager
+async def _playing(script: Script, authority: Authority | None = None) -> AsyncIterator[Upstream]:
+    played = Upstream(script)
+    await played.start(authority.server() if authority else None)
+    try:
+        yield played
+    finally:
+        await played.stop()
+
+
+async def _asked(url: str, dialect: str, fake: FakeUpstream, folder: Path) -> Answer:
+    """A chat with that upstream, whose key and path are nobody's business."""
+    text = upstream(dialect, f"{url}/hidden", api_key='"sk-hidden"')
+    async with serving(settings(folder, text), fake) as facade:
+        answer = await ask(facade, "POST", "/v1/chat/completions", chat(f"{dialect}/llama3.1"))
+    assert b"hidden" not in answer.body
+    assert "hidden" not in str(answer.headers)
+    return answer
+
+
+_REPLIES: Final = {
+    "HTTP/0.9": (b"<html>hello</html>", "closed the connection|not valid HTTP"),
+    "HTTP/0.9 with blank lines": (b"<html>hello</html>\r\n\r\n", GARBAGE),
+    "SSH": (b"SSH-2.0-OpenSSH_9.6\r\n", GARBAGE),
+    "TLS": (b"\x15\x03\x01\x00\x02\x02\x46", GARBAGE),
+}
+
+
+@pytest.mark.parametrize(("reply", "said"), _REPLIES.values(), ids=_REPLIES)
+async def test_an_upstream_that_speaks_something_else(
+    fake: FakeUpstream, tmp_path: Path, dialect: str, reply: bytes, said: str
+) -> None:
+    async with _playing(saying_once(reply)) as played:
+        answer = await _asked(played.url, dialect, fake, tmp_path)
+    assert 502 == answer.status
+    assert f"127.0.0.1:{played.port} " in answer.error["message"]
+    assert any(each in answer.error["message"] for each in said.split("|"))
+
+
+async def test_a_header_of_a_hundred_megabytes_is_not_read(
+    fake: FakeUpstream, tmp_path: Path, dialect: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nx: ")
+        while peer.sent < HUNDRED_MB:
+            await peer.send(b"x" * 100_000)
+
+    async with _playing(script) as played:
+        answer = await _asked(played.url, dialect, fake, tmp_path)
+    assert 502 == answer.status
+    assert f"127.0.0.1:{played.port} {OVERLONG}" in answer.error["message"]
+    assert max(peer.sent for peer in played.peers) < HUNDRED_MB / 5  # what the system holds
+
+
+async def test_a_certificate_that_does_not_verify(
+    fake: FakeUpstream, tmp_path: Path, dialect: str
+) -> None:
+    async with _playing(saying(OK), Authority(tmp_path)) as played:
+        answer = await _asked(played.secure_url, dialect, fake, tmp_path)
+    assert 503 == answer.status
+    assert f"127.0.0.1:{played.port}: its certificate is not trusted" in answer.error["message"]
+    assert [] == [asked for peer in played.peers for asked in peer.asked]
