@@ -47,9 +47,9 @@ class Listing:
         return list(self._models.values())
 
     @property
-    def incomplete(self) -> bool:
-        """Whether there may be models that are not listed."""
-        return self.error is not None or not isinstance(self._upstream.dialect, ListsModels)
+    def lists(self) -> bool:
+        """Whether the upstream can say at all which models it has."""
+        return isinstance(self._upstream.dialect, ListsModels)
 
     def find(self, name: str) -> Model | None:
         """The model of that name, or of the one that means the same."""

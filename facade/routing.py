@@ -1,8 +1,9 @@
 """Which target a model name means. Pure but for the listings, which may have to be asked.
 
 The order: exact alias; wildcard alias; `upstream/model`; the upstream whose listing has it.
-A name nobody has makes one refresh; an upstream that cannot be asked then, or never can,
-is tried: it alone knows. Otherwise the name is unknown.
+A name nobody has makes one refresh; an upstream whose listing fails then is tried, for it alone
+knows. One that never lists is tried only where there is no other: a mistyped name must not
+carry its prompt to a cloud that had nothing to do with it. Otherwise the name is unknown.
 """
 
 from __future__ import annotations
@@ -67,19 +68,22 @@ class Routing:
         route = self._listed(model)
         if route:
             return route
-        for name, listing in self._discovery.listings.items():
-            if listing.incomplete:
+        listings = self._discovery.listings
+        for name, listing in listings.items():
+            if listing.error or (len(listings) == 1 and not listing.lists):
                 return Route(name, model)
-        raise unknown(model)
+        raise self.unknown(model)
 
-
-def unknown(model: str) -> NotFound:
-    """Nobody has this model."""
-    return NotFound(
-        f"the model '{model}' does not exist: GET /v1/models lists those there are",
-        param="model",
-        code="model_not_found",
-    )
+    def unknown(self, model: str) -> NotFound:
+        """Nobody has this model, as far as anybody says which there are."""
+        silent = [name for name, it in self._discovery.listings.items() if not it.lists]
+        names = " or ".join(f"'{name}/NAME'" for name in silent)
+        where = f"; others are asked for as {names}, or by an alias in [models]" if names else ""
+        return NotFound(
+            f"the model '{model}' does not exist: GET /v1/models lists those there are{where}",
+            param="model",
+            code="model_not_found",
+        )
 
 
 def _route(target: str, matched: str) -> Route:

@@ -21,7 +21,7 @@ from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
 from facade.pipeline import JSON, Ask, Face, Identity, Pipeline
-from facade.routing import Routing, unknown
+from facade.routing import Routing
 from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 
@@ -128,7 +128,7 @@ class OpenAIFace:
         found = listing.find(route.model)
         if found:
             return _model(wanted, found.created, found.owned_by)
-        raise told(listing.error) if listing.error else unknown(wanted)
+        raise told(listing.error) if listing.error else self._routing.unknown(wanted)
 
     async def _listed(self) -> dict[str, Model]:
         """Aliases, then each upstream's models; the first of a name wins, as in routing."""
