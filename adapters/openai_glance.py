@@ -129,6 +129,8 @@ Known = TypeVar("Known", bound=Body)
 answers = msgspec.json.Decoder(Answer)
 _plain: Final = msgspec.json.Decoder(dict[str, Raw])
 _WORDS: Final = ("message", "msg", "detail")
+_KINDS: Final = ("type", "object")
+_KEEP_ALIVE: Final = {b"ping", b"keepalive"}
 
 
 def read(decoder: msgspec.json.Decoder[Known], json: bytes) -> Known:
@@ -148,6 +150,13 @@ def unix_time(created: int | float | str | None) -> int:
         return max(int(float(created or 0)), 0)
     except (ValueError, OverflowError):
         return 0
+
+
+def is_keep_alive(json: bytes) -> bool:
+    """Whether an object without an answer in it says that it only keeps the connection busy."""
+    said = _plain.decode(json)
+    kinds = {bytes(said.get(name, NULL)).lower().translate(None, b'"-_') for name in _KINDS}
+    return not kinds.isdisjoint(_KEEP_ALIVE)
 
 
 def no_answer(json: bytes, otherwise: str) -> UpstreamError:

@@ -28,9 +28,10 @@ _objects = msgspec.json.Decoder(list[dict[str, Raw]])
 
 # fmt: off
 _HINTS: Final = frozenset({  # bookkeeping, caches, speed: nothing is missed in the answer
-    "annotations", "encoding_format", "metadata", "prediction", "prompt_cache_key",
-    "prompt_cache_options", "prompt_cache_retention", "reasoning", "reasoning_content",
-    "reasoning_details", "refusal", "safety_identifier", "stream_options", "thinking", "user",
+    "annotations", "content_parts", "encoding_format", "metadata", "prediction",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+    "reasoning_content", "reasoning_details", "refusal", "safety_identifier", "stream_options",
+    "thinking", "user",
 })
 _ESSENTIAL: Final = frozenset({  # without these the answer is not the one that was asked for
     "audio", "function_call", "functions", "logit_bias", "logprobs", "modalities", "moderation",

@@ -116,6 +116,8 @@ class OpenAIStream:
             return self._end(marked=True)
         answer = glance.read(glance.answers, json)
         if answer.choices is None and answer.usage is None and not answer.id:
+            if glance.is_keep_alive(json):
+                return []
             raise glance.no_answer(json, "the upstream sent an event that is no part of an answer")
         if self._names.settled:
             return self._learned(answer, json)

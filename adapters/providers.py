@@ -56,7 +56,7 @@ _OPENAIS_OWN: Final = _without(
     "safety_identifier store verbosity web_search_options"
 )
 _HISTORY: Final = _without(  # what answers of others leave in the history
-    "annotations audio reasoning_content reasoning_details refusal"
+    "annotations audio content_parts reasoning_content reasoning_details refusal"
 )
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
