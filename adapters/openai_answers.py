@@ -72,8 +72,9 @@ def _mend_chat(place: int, choice: glance.Choice, reply: Reply) -> Inside:
     changes = _mend_choice(place, choice, stop)
     if message is None and not choice.finish_reason:
         raise broken("a choice of the upstream's answer has no message")
-    if message is None:  # a filter took it
-        message, inside["content"] = glance.Message(), NULL
+    message = message or glance.Message()  # a filter took it
+    if message.content is glance.ABSENT:
+        inside["content"] = NULL
     if message.role != "assistant":
         inside["role"] = "assistant"
     if isinstance(message.content, list | dict):

@@ -22,6 +22,15 @@ Anything = object  # `object` is a field's name too
 Content = str | list[object] | Json | None  # a list, or a part alone, is not OpenAI's
 
 
+class _Absent(str):
+    """No text, and no field that says so."""
+
+    __slots__ = ()
+
+
+ABSENT: Final = _Absent()
+
+
 class Function(Struct, frozen=True):
     """`arguments` should be a string of JSON; some upstreams give the object itself."""
 
@@ -47,7 +56,7 @@ class Message(Struct, frozen=True):
     """A message, or a delta of one."""
 
     role: str | None = None
-    content: Content = None
+    content: Content = ABSENT
     reasoning_content: Anything = None
     reasoning: Anything = None
     refusal: str | None = None
