@@ -25,6 +25,10 @@ class _Around(NamedTuple):
     before: bytes
     after: bytes
 
+    def put(self, texts: list[bytes]) -> bytes:
+        """An event of each text."""
+        return self.before + (self.after + self.before).join(texts) + self.after
+
 
 class Run(NamedTuple):
     """The events taken, as one chunk, and the bytes that follow them."""
@@ -70,20 +74,17 @@ class Runs:
         if self._came is None:
             return Run(None, data)
         before, after = self._came
-        end = data.rfind(after) if data.startswith(before) else -1
-        texts = data[len(before) : end].split(after + before) if end > 0 else []
-        said = _said(texts)
+        end = data.rfind(after) + len(after) if data.startswith(before) else 0
+        events = data[:end]
+        texts = [event[len(before) : 2 - len(after)] for event in events.split(_END)[:-1]]
+        said = _said(texts) if events and events == self._came.put(texts) else []
         if not said:
             self._misses += 1
             return Run(None, data)
         self._misses = 0
-        end += len(after)
-        events = data[:end] if self._goes == self._came else self._rewritten(texts)
+        if self._goes != self._came:
+            events = self._goes.put(texts)
         return Run(self._chunk("".join(said), events[len(_EVENT) : -len(_END)]), data[end:])
-
-    def _rewritten(self, texts: list[bytes]) -> bytes:
-        before, after = self._goes
-        return before + (after + before).join(texts) + after
 
     def _chunk(self, text: str, raw: bytes) -> Chunk:
         if self._like.reasoning:
