@@ -33,19 +33,38 @@ def completion(form: Form, body: bytes, reply: Reply) -> Whole:
     if not answer.choices:
         raise glance.no_answer(body, "the upstream's answer has no choices")
     changes = _mend_names(form, answer, reply)
-    mended = Inside(
-        (place, changed)
-        for place, choice in enumerate(answer.choices)
-        if (changed := form.mend(place, choice, reply))
-    )
-    if mended:
-        changes["choices"] = mended
+    if not _is_plain(answer.choices):
+        mended = Inside(
+            (place, changed)
+            for place, choice in enumerate(answer.choices)
+            if (changed := form.mend(place, choice, reply))
+        )
+        if mended:
+            changes["choices"] = mended
     counts = counted(answer.usage)
     if counts and counts.changes:
         changes["usage"] = counts.changes
     elif not counts and answer.usage is not None:
         changes["usage"] = None  # it is no usage
     return Whole(patched(body, changes), counts.usage if counts else None)
+
+
+def _is_plain(choices: list[glance.Choice]) -> bool:
+    """Whether it is one choice that is a text and no more, and ends as texts do."""
+    choice = choices[0]
+    message = choice.message
+    return (
+        len(choices) == 1
+        and choice.index == 0
+        and choice.finish_reason in ("stop", "length")
+        and not choice.error
+        and message is not None
+        and message.role == "assistant"
+        and isinstance(message.content, str)
+        and not message.tool_calls
+        and message.function_call is None
+        and not choice.has_odd_logprobs
+    )
 
 
 def _mend_names(form: Form, answer: glance.Answer, reply: Reply) -> Inside:

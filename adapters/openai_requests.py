@@ -93,23 +93,29 @@ class Ready(NamedTuple):
 
 def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
     """A chat completion. Raises InvalidRequest for what the vendor has not."""
-    draft = Draft(call.request, _changes(quirks, call, target))
-    if quirks is not PLAIN:
-        # One that is read and not set need not be looked for in the body.
-        sought = any(getattr(call.request, name, True) is not None for name in quirks.fields)
-        if sought or quirks.in_messages:
-            fields = _object.decode(call.body)
-            draft.ignored += _rename(quirks.fields, fields, draft.changes)
-            if quirks.in_messages:
-                _rename_in_messages(quirks.in_messages, fields["messages"], draft)
-        if not quirks.developer:
-            _say_system(draft)
-        for verb in quirks.verbs:
-            verb(draft)
-        if draft.messages:
-            draft.changes["messages"] = Inside(draft.messages.items())
+    changes = _changes(quirks, call, target)
+    if quirks is PLAIN:
+        return Ready(_request(quirks, "/chat/completions", call, target, changes))
+    draft = Draft(call.request, changes)
+    _adapt(quirks, call, draft)
     request = _request(quirks, "/chat/completions", call, target, draft.changes)
-    return Ready(request, _warnings(draft.ignored) if draft.ignored else ())
+    return Ready(request, _warnings(draft.ignored))
+
+
+def _adapt(quirks: Quirks, call: ChatCall, draft: Draft) -> None:
+    # One that is read and not set need not be looked for in the body.
+    sought = any(getattr(call.request, name, True) is not None for name in quirks.fields)
+    if sought or quirks.in_messages:
+        fields = _object.decode(call.body)
+        draft.ignored += _rename(quirks.fields, fields, draft.changes)
+        if quirks.in_messages:
+            _rename_in_messages(quirks.in_messages, fields["messages"], draft)
+    if not quirks.developer:
+        _say_system(draft)
+    for verb in quirks.verbs:
+        verb(draft)
+    if draft.messages:
+        draft.changes["messages"] = Inside(draft.messages.items())
 
 
 def completion(quirks: Quirks, call: CompletionCall, target: Target) -> UpstreamRequest:
@@ -190,7 +196,24 @@ def _request(
     own = quirks.paths.get(path)
     if own:
         path = own.replace("{model}", _NOT_IN_A_SEGMENT.sub(_quoted, target.model))
+    if len(changes) == 1 and "model" in changes:
+        return UpstreamRequest("POST", path, _with_model(call.body, target.model))
     return UpstreamRequest("POST", path, patched(call.body, changes))
+
+
+_MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
+
+
+def _with_model(body: bytes, model: str) -> bytes:
+    """The body for another model. Where the word stands once, its bytes alone are replaced."""
+    said = _MODEL.search(body) if body.count(b'"model"') == 1 else None
+    if said is None:
+        return patched(body, Inside(model=model))
+    return b'%b"model":%b%b' % (
+        body[: said.start()],
+        msgspec.json.encode(model),
+        body[said.end() :],
+    )
 
 
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[^\w.-]+|^\.+$", re.ASCII)

@@ -21,7 +21,9 @@ from facade.config import ServerSettings
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
 from facade.faces import sse
 from facade.wire.answer import AnswerWriter
-from facade.wire.asgi import Client, Connection, Stalls, read_body, until_hang_up
+from facade.wire.asgi import read_body
+from facade.wire.connection import Connection, Stalls
+from facade.wire.hang_up import Client, until_hang_up
 from facade.wire.server import CONNECTION
 
 _log = logging.getLogger("facade.requests")

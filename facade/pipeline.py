@@ -21,9 +21,9 @@ from adapters.wire import Chunk
 from facade.discovery import Discovery
 from facade.errors import BadRequest, name_input
 from facade.faces import sse
-from facade.routing import Routing
+from facade.routing import Route, Routing
 from facade.upstreams import Answering, Upstream
-from facade.waits import Wait, result_of
+from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
 
 JSON: Final = {"content-type": "application/json"}
@@ -73,11 +73,13 @@ class Pipeline:
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
-        route = await result_of(self._routing.plan(ask.model))
+        planned = self._routing.plan(ask.model)
+        route = planned if isinstance(planned, Route) else await planned
         upstream = self._upstreams[route.upstream]
-        answer.headers |= {"x-facade-upstream": upstream.name, "x-facade-model": route.model}
-        listing = self._discovery.listings[route.upstream]
-        target = await result_of(listing.target(route.model, describe=ask.media))
+        answer.headers["x-facade-upstream"] = upstream.name
+        answer.headers["x-facade-model"] = route.model
+        known = self._discovery.listings[route.upstream].target(route.model, describe=ask.media)
+        target = known if isinstance(known, Target) else await known
         calls = await _encoded(ask, upstream.dialect, target)
         answer.headers["x-facade-attempts"] = "1"
         for warning in calls[0].warnings:
@@ -93,7 +95,8 @@ class Pipeline:
 
 async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
     try:
-        return await result_of(ask.encode(dialect, target))
+        encoded = ask.encode(dialect, target)
+        return await encoded if isinstance(encoded, Wait) else encoded
     except RecursionError:  # a dialect reads more of the body than a face does
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 

@@ -84,7 +84,8 @@ class Upstream:
             held.callback(self._loading.watch(reply.model, clocks).stop)
         exchange = await self._exchange(encoded.request, reply.model, clocks, held)
         answering = Answering(exchange, encoded, reply, clocks)
-        await answering.begin()
+        if encoded.stream:
+            await answering.begin()
         return answering
 
     async def ask(self, request: UpstreamRequest) -> bytes:
@@ -208,12 +209,15 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
     """The rest of a body. Raises UpstreamError beyond `most` bytes."""
     pieces: list[bytes] = []
     size = 0
-    while piece := await _next(exchange, clocks):
+    while True:
+        read = exchange.read()
+        piece = read if isinstance(read, bytes) else await clocks.guard(read, idle=True)
+        if not piece:
+            return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
         if size > most:
             raise broken(f"the upstream's answer is larger than {most} bytes")
-    return b"".join(pieces)
 
 
 class _UpstreamErrors:

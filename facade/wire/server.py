@@ -1,8 +1,9 @@
 """uvicorn's HTTP protocol, with what a proxy needs and ASGI has no word for.
 
 A request's scope has the extension `facade.connection`: it tells without a task that the client
-has left, and closes its socket without waiting for what it has not taken. A request's head has
-a size, beyond which it is refused.
+has left, closes its socket without waiting for what it has not taken, and is written to without
+a task (`facade.wire.connection` is the port). A request's head has a size, beyond which it is
+refused.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from facade.errors import BadRequest
-from facade.wire.asgi import raw_headers
+from facade.wire.connection import Form, RawHeaders, raw_headers
 
 CONNECTION: Final = "facade.connection"
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
@@ -31,6 +32,7 @@ class Protocol(HttpToolsProtocol):
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
     _leave: Callable[[], None] | None = None
+    _resume: Callable[[], None] | None = None
     _gone = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
@@ -86,10 +88,47 @@ class Protocol(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def on_leave(self, leave: Callable[[], None]) -> None:
-        self._leave = leave
+    @property
+    def paused(self) -> bool:
+        return self.flow.write_paused
+
+    @property
+    def form(self) -> Form:
+        if self.scope["method"] == "HEAD":
+            return Form.BARE
+        return Form.CHUNKED if self.scope["http_version"] == "1.1" else Form.UNFRAMED
+
+    def begin(self, status: int, headers: RawHeaders) -> bytes:
+        cycle = self.cycle
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = True
+        lines = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(lines)
+
+    def write(self, data: bytes) -> None:
+        if not self._gone:
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        cycle = self.cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._resume:
+            self._resume()
+
+    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._leave, self._resume = leave, resume
         if self._gone:
             leave()
 
     def forget(self) -> None:
-        self._leave = None
+        self._leave = self._resume = None

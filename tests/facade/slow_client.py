@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from facade.wire.asgi import Client
+from facade.wire.connection import Form, RawHeaders
+from facade.wire.hang_up import Client
 
 Message = dict[str, Any]
 
 
 class SlowClient:
-    """The server's side of ASGI, and a Connection: a send ends when the client takes it."""
+    """The server's side of ASGI: a send ends when the client takes it."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self.gone = asyncio.Event()
-        self.aborted = False
         self._takes = asyncio.Semaphore(0)
-        self._leave: Callable[[], None] | None = None
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
         await self._takes.acquire()
@@ -33,30 +32,71 @@ class SlowClient:
         for _ in range(messages):
             self._takes.release()
 
-    def abort(self) -> None:
-        self.aborted = True
-
-    def on_leave(self, leave: Callable[[], None]) -> None:
-        self._leave = leave
-        if self.gone.is_set():
-            leave()
-
-    def forget(self) -> None:
-        self._leave = None
-
     def leave(self) -> None:
         self.gone.set()
-        if self._leave:
-            self._leave()
 
     @property
-    def connected(self) -> Client:
-        return Client(self.receive, self.send, self)
-
-    @property
-    def plain(self) -> Client:
+    def asgi(self) -> Client:
         return Client(self.receive, self.send)
 
     @property
     def body(self) -> bytes:
         return b"".join(message["body"] for message in self.sent[1:])
+
+
+class SlowConnection(SlowClient):
+    """A Connection, which is paused after each write until the client takes it."""
+
+    def __init__(self, form: Form = Form.UNFRAMED) -> None:
+        super().__init__()
+        self.form = form
+        self.paused = False
+        self.written: list[bytes] = []
+        self.finished = self.aborted = False
+        self._credit = 0
+        self._leave: Callable[[], None] | None = None
+        self._resume: Callable[[], None] | None = None
+
+    def begin(self, status: int, headers: RawHeaders) -> bytes:
+        names = b" ".join(b"%b=%b" % header for header in headers)
+        return b"%d %b|" % (status, names)
+
+    def write(self, data: bytes) -> None:
+        assert not self.paused
+        self.written.append(data)
+        self._credit -= 1
+        self.paused = self._credit <= 0
+
+    def take(self, messages: int = 1_000) -> None:
+        self._credit = max(self._credit, 0) + messages
+        self.paused = self._credit <= 0
+        if self._resume and not self.paused:
+            self._resume()
+
+    def finish(self) -> None:
+        assert not self.finished
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._leave, self._resume = leave, resume
+        if self.gone.is_set():
+            leave()
+
+    def forget(self) -> None:
+        self._leave = self._resume = None
+
+    def leave(self) -> None:
+        super().leave()
+        if self._leave:
+            self._leave()
+
+    @property
+    def asgi(self) -> Client:
+        return Client(self.receive, self.send, self)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.written).partition(b"|")[2]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from facade.errors import TooLarge
 from facade.wire import asgi
-from facade.wire.asgi import AsgiAnswer, Stalls, raw_headers, read_body, until_hang_up
+from facade.wire.asgi import AsgiAnswer, read_body
+from facade.wire.connection import Stalls, raw_headers
 from tests.facade.slow_client import SlowClient
 
 Step = tuple[str, bytes | int]
@@ -23,7 +24,7 @@ SLICE: Final = 8
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "READ_AHEAD", READ_AHEAD)
-    monkeypatch.setattr(asgi, "_SLICE", SLICE)
+    monkeypatch.setattr(asgi, "SLICE", SLICE)
 
 
 def _run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -153,94 +154,6 @@ async def test_who_waited_for_room_and_left_breaks_nothing() -> None:
     await answer.sent()
     assert READ_AHEAD == len(client.body)
     answer.close()
-
-
-# -- hang-ups ------------------------------------------------------------------------------
-
-
-def _no_stop(_: AsgiAnswer) -> None:
-    raise AssertionError("the server does not stop")
-
-
-WAYS: Final = pytest.mark.parametrize("way", ["connected", "plain"])
-
-
-@WAYS
-async def test_a_client_that_leaves_cancels_the_work(way: str) -> None:
-    client = SlowClient()
-    released = asyncio.Event()
-
-    async def work(_: AsgiAnswer) -> None:
-        client.leave()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            released.set()
-
-    assert await until_hang_up(getattr(client, way), Stalls(60), work, _no_stop) is None
-    assert released.is_set()
-    assert not client.aborted
-    assert 0 == _cancels()
-
-
-@WAYS
-async def test_a_client_that_had_left_before_cancels_the_work(way: str) -> None:
-    client = SlowClient()
-    client.leave()
-
-    async def work(_: AsgiAnswer) -> None:
-        await asyncio.Event().wait()
-
-    assert await until_hang_up(getattr(client, way), Stalls(60), work, _no_stop) is None
-    assert 0 == _cancels()
-
-
-def _cancels() -> int:
-    task = asyncio.current_task()
-    assert task is not None
-    return task.cancelling()
-
-
-@WAYS
-async def test_a_client_that_leaves_after_the_last_byte_has_its_answer(way: str) -> None:
-    client = SlowClient()
-    client.take()
-
-    async def work(answer: AsgiAnswer) -> None:
-        answer.whole(204, {}, b"")
-
-    async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        await client.send(message)
-        if not message.get("more_body", True):
-            client.leave()
-            await _turns(3)
-
-    asked = getattr(client, way)._replace(send=send)
-    assert 204 == await until_hang_up(asked, Stalls(60), work, _no_stop)
-
-
-async def test_a_client_that_takes_nothing_is_aborted() -> None:
-    client = SlowClient()
-    client.take(1)
-
-    async def work(answer: AsgiAnswer) -> None:
-        answer.start(200, {})
-        answer.write(b"x" * READ_AHEAD)
-        room = answer.drained()
-        assert room is not None
-        await room
-
-    assert await until_hang_up(client.connected, Stalls(0.05), work, _no_stop) is None
-    assert client.aborted
-    assert 1 == len(client.sent)
-
-
-async def test_a_bug_in_the_work_is_the_servers_to_report() -> None:
-    async def work(_: AsgiAnswer) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await until_hang_up(SlowClient().plain, Stalls(60), work, _no_stop)
 
 
 async def test_a_body_that_is_cut_is_what_there_is_of_it() -> None:

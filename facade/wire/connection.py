@@ -1,0 +1,93 @@
+"""A client's connection, as a server gives it that has more than ASGI; and what both share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final, Protocol
+
+SLICE: Final = 64 * 1024  # bytes a write: a client that takes this much is not idle
+_LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
+_PRINTABLE: Final = bytes.maketrans(
+    bytes([*range(32), *range(127, 256)]), b"?" * (32 + 129)
+)  # a header that cannot be written must not break the answer it belongs to
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
+    """Headers as ASGI takes them; what is not printable ASCII becomes `?`, what is long is cut."""
+    return [(name.encode(), _header_value(value)) for name, value in headers.items()]
+
+
+def _header_value(value: str) -> bytes:
+    if len(value) > _LONGEST or not (value.isascii() and value.isprintable()):
+        return value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE)
+    return value.encode()
+
+
+class Form(Enum):
+    """How the body of a stream is told to its client."""
+
+    CHUNKED = "chunked"
+    UNFRAMED = "unframed"  # up to the end of the connection, for HTTP/1.0
+    BARE = "bare"  # not at all, for HEAD
+
+
+class Connection(Protocol):
+    """The connection of one request that waits for its answer."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client has not taken what was written."""
+
+    @property
+    def form(self) -> Form: ...
+
+    def begin(self, status: int, headers: RawHeaders) -> bytes:
+        """The head of the answer, to be written first. The server adds headers of its own."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """All of the answer is written: the connection goes on to the next request."""
+
+    def abort(self) -> None:
+        """Close the socket without waiting for what the client has not taken."""
+
+    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
+        """Call `leave` when the client is gone (at once if it is), `resume` after a pause."""
+
+    def forget(self) -> None:
+        """Call nothing any more."""
+
+
+class Stalls:
+    """The sends under way, and since when: one timer for all, as they are many and stalls are rare.
+
+    A client that takes nothing for `client_idle` seconds is told of by its `stalled`.
+    """
+
+    def __init__(self, client_idle: float) -> None:
+        self._client_idle = client_idle
+        self._since: dict[Callable[[], None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, stalled: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._since[stalled] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
+
+    def end(self, stalled: Callable[[], None]) -> None:
+        self._since.pop(stalled, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = loop.time() - self._client_idle
+        for stalled in [stalled for stalled, since in self._since.items() if since <= late]:
+            self.end(stalled)
+            stalled()
+        self._timer = None
+        if self._since:
+            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
