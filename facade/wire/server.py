@@ -15,7 +15,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from facade.errors import BadRequest
 from facade.wire.connection import Form, RawHeaders, raw_headers
@@ -27,13 +31,12 @@ _OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection; also the `Connection` of its requests, of which one runs at a time."""
+    """One connection. Of its requests one is answered at a time."""
 
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
-    _leave: Callable[[], None] | None = None
-    _resume: Callable[[], None] | None = None
-    _gone = False
+    answering: _Request | None = None
+    gone = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -66,14 +69,12 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (lines, body))
         self.transport.close()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        extensions: dict[str, Any] = {CONNECTION: self}
-        self.scope["extensions"] = extensions
-
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
         super().on_headers_complete()
+        # The task that answers has been made, and runs when this read is taken apart.
+        extensions: dict[str, Any] = {CONNECTION: _Request(self, self.cycle)}
+        self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -81,25 +82,39 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._gone = True
-        if self._leave:
-            self._leave()
+        self.gone = True
+        if self.answering:
+            self.answering.leave()
 
-    def abort(self) -> None:
-        self.transport.abort()
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.answering:
+            self.answering.resume()
+
+
+class _Request:
+    """The `Connection` of one request: others may have come behind it on the same socket."""
+
+    leave: Callable[[], None]
+    resume: Callable[[], None]
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
 
     @property
     def paused(self) -> bool:
-        return self.flow.write_paused
+        return self._cycle.flow.write_paused
 
     @property
     def form(self) -> Form:
-        if self.scope["method"] == "HEAD":
+        scope = self._cycle.scope
+        if scope["method"] == "HEAD":
             return Form.BARE
-        return Form.CHUNKED if self.scope["http_version"] == "1.1" else Form.UNFRAMED
+        return Form.CHUNKED if scope["http_version"] == "1.1" else Form.UNFRAMED
 
     def begin(self, status: int, headers: RawHeaders) -> bytes:
-        cycle = self.cycle
+        cycle = self._cycle
         cycle.waiting_for_100_continue = False
         cycle.response_started = True
         lines = [STATUS_LINE[status]]
@@ -109,26 +124,26 @@ class Protocol(HttpToolsProtocol):
         return b"".join(lines)
 
     def write(self, data: bytes) -> None:
-        if not self._gone:
-            self.transport.write(data)
+        if not self._protocol.gone:
+            self._cycle.transport.write(data)
 
     def finish(self) -> None:
-        cycle = self.cycle
+        cycle = self._cycle
         cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
-            self.transport.close()
+            cycle.transport.close()
         cycle.on_response()
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._resume:
-            self._resume()
+    def abort(self) -> None:
+        self._cycle.transport.abort()
 
     def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._leave, self._resume = leave, resume
-        if self._gone:
+        self.leave, self.resume = leave, resume
+        self._protocol.answering = self
+        if self._protocol.gone:
             leave()
 
     def forget(self) -> None:
-        self._leave = self._resume = None
+        if self._protocol.answering is self:
+            self._protocol.answering = None
