@@ -61,7 +61,7 @@ def _texts(given: Input, field: str, model: str) -> list[str]:
     if importlib.util.find_spec(_LIBRARY) is None:
         raise BadRequest(
             f"this model's upstream takes no token ids in '{field}': send text, "
-            "or let the operator run `pip install 'facade[tokens]'`",
+            "or let the operator add the `tokens` extra (`pip install bpe-openai`)",
             param=field,
             code="unsupported_value",
         )

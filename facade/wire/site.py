@@ -51,8 +51,10 @@ def site_of(endpoint: Endpoint) -> Site:
         raise ValueError("base_url has a scheme, a host and a path; credentials go into headers")
     if not _VISIBLE.fullmatch(url.path + endpoint.query):
         raise ValueError("base_url has characters that cannot be sent")
-    proxy = endpoint.proxy or (_environment_proxy(url) if endpoint.environment_proxies else None)
-    way = f" through the proxy {_name(_split(proxy, 'proxy', {'http'}))}" if proxy else ""
+    proxy, said_by = endpoint.proxy, "proxy"
+    if not proxy and endpoint.environment_proxies:
+        proxy, said_by = _environment_proxy(url), "the proxy that the environment names"
+    way = f" through the proxy {_name(_split(proxy, said_by, {'http'}))}" if proxy else ""
     encrypted = url.scheme == "https"
     return Site(
         name=_name(url) + way,
@@ -121,11 +123,13 @@ def _environment_proxy(url: SplitResult) -> str | None:
 
 
 def _trust(endpoint: Endpoint) -> ssl.SSLContext:
+    at_fault = "ca_file"
     try:
         context = ssl.create_default_context(cafile=endpoint.ca_file)
+        at_fault = "client_cert (a certificate and its key, as PEM)"
         if endpoint.client_cert:
             context.load_cert_chain(endpoint.client_cert)
     except OSError as error:
-        raise ValueError(f"ca_file or client_cert cannot be used: {error}") from error
+        raise ValueError(f"{at_fault} cannot be used: {error}") from error
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -124,7 +124,7 @@ async def test_without_the_extra_the_400_names_it(
     monkeypatch.setitem(sys.modules, "bpe_openai", None)
     answer = await ask(facade, "POST", EMBED, langchain())
     assert (400, "input") == (answer.status, answer.error["param"])
-    assert "pip install 'facade[tokens]'" in answer.error["message"]
+    assert "`tokens` extra (`pip install bpe-openai`)" in answer.error["message"]
     assert 200 == (await ask(facade, "POST", EMBED, langchain("openai/nomic-embed-text"))).status
 
 

@@ -31,6 +31,14 @@ def test_the_proxy_is_named_without_its_credentials() -> None:
     assert expected == site_of(endpoint).name
 
 
+def test_a_proxy_that_cannot_be_used_is_told_with_where_it_was_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example.org:1080")
+    with pytest.raises(ValueError, match=r"^the proxy that the environment names must begin with"):
+        site_of(Endpoint("https://a.example.org", environment_proxies=True))
+
+
 _REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
 _SENTENCES = [
     (_REFUSED, "the connection was refused"),

@@ -114,7 +114,7 @@ async def test_what_is_no_text_is_refused(model: str, given: object, param: str,
 
 async def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bpe_openai", None)
-    with pytest.raises(BadRequest, match=r"pip install 'facade\[tokens\]'") as refused:
+    with pytest.raises(BadRequest, match=r"`tokens` extra \(`pip install bpe-openai`\)") as refused:
         await text([15339])
     assert "prompt" == refused.value.param
     assert "hello" == await text("hello")

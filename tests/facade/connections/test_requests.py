@@ -134,8 +134,10 @@ _UNUSABLE = {
         Endpoint("http://host", proxy="https://host"),
         "proxy must begin with http",
     ),
-    "no CA file": (Endpoint("https://host", ca_file="/nowhere.pem"), "ca_file"),
-    "no certificate": (Endpoint("https://host", client_cert="/nowhere.pem"), "client_cert"),
+    "no CA file": (Endpoint("https://host", ca_file="/nowhere.pem"), "^ca_file cannot be used"),
+    "a CA file that is none": (Endpoint("https://host", ca_file=__file__), "^ca_file cannot be"),
+    "no certificate": (Endpoint("https://host", client_cert="/nowhere.pem"), "^client_cert "),
+    "a certificate that is none": (Endpoint("https://host", client_cert=__file__), "^client_cert "),
 }
 
 
