@@ -3,6 +3,14 @@
 Strategy: of a request only `model` and `stream_options.include_usage` are changed (tokens are
 always counted) and what a vendor's quirks name, of an answer only what breaks a rule that SDKs
 depend on. What we do not know survives both ways. Paths are below the base URL (`.../v1`).
+
+    what goes out     openai_requests; which vendor differs how: providers
+    whole answers     openai_answers, openai_embeddings, openai_listing
+    streams           openai_stream (events), openai_names (id, created, model), openai_choices,
+                      openai_runs (many events at once)
+    in both           openai_glance (what is read), openai_calls (tools), openai_counts (usage),
+                      openai_finish, openai_parts (content as a list)
+    errors            openai_errors (any shape), openai_kinds (what they mean)
 Source: https://platform.openai.com/docs/api-reference/introduction
 """
 

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, field
 
 from adapters import openai_glance as glance
 from adapters.dialect import Reply, Whole
-from adapters.errors import InvalidRequest, broken
+from adapters.errors import InvalidRequest, UpstreamError, broken
 from adapters.openai_counts import prompt_counted, within
 from adapters.patching import Inside, patched
 from adapters.wire import NULL, EmbeddingRequest
@@ -54,6 +54,20 @@ def embeddings(request: EmbeddingRequest, body: bytes, _: Reply) -> Whole:
     if counts.changes:
         changes["usage"] = within(answer.usage, counts.changes)
     return Whole(patched(body, changes), counts.usage)
+
+
+def signed_bytes(body: bytes) -> bytes:
+    """The answer with vectors of base64 signed bytes as lists of whole numbers, not scaled.
+
+    Raises UpstreamError where a vector is none.
+    """
+    answer = glance.read(_embedded, body)
+    vectors = Inside(
+        (place, Inside(embedding=_unpacked(bytes(vector.embedding), "b")))
+        for place, vector in enumerate(answer.data)
+        if bytes(vector.embedding).startswith(b'"')
+    )
+    return patched(body, Inside(data=vectors)) if vectors else body
 
 
 def _rewritten(request: EmbeddingRequest, vectors: list[bytes]) -> Inside:
@@ -115,10 +129,22 @@ def _converted(vector: bytes, as_base64: bool) -> str | list[float]:
 
 def _numbers(vector: bytes) -> list[float]:
     """A list, or OpenAI's packed form: little-endian float32."""
+    if vector.startswith(b'"'):
+        return _unpacked(vector, "f")
     try:
-        if not vector.startswith(b'"'):
-            return _floats.decode(vector)
+        return _floats.decode(vector)
+    except ValueError as error:  # msgspec's too
+        raise _no_embedding(error) from error
+
+
+def _unpacked(vector: bytes, kind: str) -> list[float]:
+    """The little-endian numbers of this kind, in base64 in a string of JSON."""
+    try:
         packed = b64decode(_string.decode(vector), validate=True)
-        return list(struct.unpack(f"<{len(packed) // 4}f", packed))
+        return list(struct.unpack(f"<{len(packed) // struct.calcsize(kind)}{kind}", packed))
     except (ValueError, struct.error) as error:  # msgspec's and base64's too
-        raise broken(f"the upstream sent an embedding that is none: {error}") from error
+        raise _no_embedding(error) from error
+
+
+def _no_embedding(error: Exception) -> UpstreamError:
+    return broken(f"the upstream sent an embedding that is none: {error}")

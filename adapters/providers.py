@@ -11,8 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from adapters.openai_embeddings import signed_bytes
 from adapters.openai_requests import PLAIN, Names, Quirks, any_tool, short_call_ids
-from adapters.openai_vectors import signed_bytes
 
 
 class Provider(Struct, frozen=True, kw_only=True):
