@@ -59,54 +59,18 @@ class Edge:
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             began = time.perf_counter()
-            request_id = f"req_{self._ids()}"
-            request, refused = await self._read(cast(HTTPScope, scope), receive, methods)
-
-            async def work(answer: AnswerWriter) -> None:
-                answer.headers |= {"x-request-id": request_id, **self._cors(request)}
-                try:
-                    if refused is not None:
-                        raise refused
-                    if methods and request.method == "OPTIONS":
-                        answer.whole(200, _preflight(request, methods), b"")
-                    else:
-                        await handle(request, answer)
-                except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
-                    _tell(error, answer)
-
-            def stopping(answer: AnswerWriter) -> None:
-                _tell(Stopping("the facade is being stopped: try again"), answer)
-
-            connection = (scope.get("extensions") or {}).get(CONNECTION)
-            client = Client(receive, send, cast(Connection | None, connection))
-            status = await until_hang_up(client, self._stalls, work, stopping)
+            visit = _Visit(self, handle, methods, f"req_{self._ids()}")
+            await visit.read(cast(HTTPScope, scope), receive, self._server.max_body)
+            extensions = scope.get("extensions") or {}
+            connection = cast(Connection | None, extensions.get(CONNECTION))
+            client = Client(receive, send, connection)
+            status = await until_hang_up(client, self._stalls, visit.answer, visit.stop)
             if _log.isEnabledFor(logging.INFO):
-                took = (time.perf_counter() - began) * 1000
-                said = (request.method, quote(request.path), status or "left", took, request_id)
-                _log.info("%s %s %s %.0f ms %s", *said)
+                visit.log(status, time.perf_counter() - began)
 
         return application
 
-    async def _read(
-        self, scope: HTTPScope, receive: Receive, methods: tuple[str, ...]
-    ) -> tuple[Request, FacadeError | None]:
-        """The request, and why it is refused: then its body is not read."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        path = unquote(scope["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
-        request = Request(scope["method"], path, headers)
-        try:
-            self._admit(request, scope.get("scheme", "http"))
-            preflight = request.method == "OPTIONS" and "origin" in headers
-            if methods and request.method not in methods and not preflight:
-                raise MethodNotAllowed(request.path, request.method, methods)
-            body = await read_body(receive, self._server.max_body)
-        except FacadeError as refused:
-            return request, refused
-        return Request(request.method, path, headers, body), None
-
-    def _admit(self, request: Request, scheme: str) -> None:
+    def admit(self, request: Request, scheme: str) -> None:
         """Without keys, whoever reaches us is answered: so a web page must not reach us."""
         host = request.headers.get("host", "").lower()
         self._check_host(host)
@@ -131,7 +95,7 @@ class Edge:
                 code="host_not_allowed",
             )
 
-    def _cors(self, request: Request) -> dict[str, str]:
+    def cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin")
         if origin is None or origin not in self._server.cors_allow_origins:
             return {}
@@ -140,6 +104,57 @@ class Edge:
             "access-control-expose-headers": _EXPOSED,
             "vary": "origin",
         }
+
+
+class _Visit:
+    """One request on its way through the edge."""
+
+    request: Request
+
+    def __init__(self, edge: Edge, handle: Handle, methods: tuple[str, ...], id_: str) -> None:
+        self._edge = edge
+        self._handle = handle
+        self._methods = methods
+        self._id = id_
+        self._refused: FacadeError | None = None
+
+    async def read(self, scope: HTTPScope, receive: Receive, most: int) -> None:
+        """The request; a body beyond `most` bytes, or of a request that is refused, is not read."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        path = unquote(scope["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
+        method = scope["method"]
+        self.request = Request(method, path, headers)
+        try:
+            self._edge.admit(self.request, scope.get("scheme", "http"))
+            preflight = method == "OPTIONS" and "origin" in headers
+            if self._methods and method not in self._methods and not preflight:
+                raise MethodNotAllowed(path, method, self._methods)
+            self.request = Request(method, path, headers, await read_body(receive, most))
+        except FacadeError as refused:
+            self._refused = refused
+
+    async def answer(self, answer: AnswerWriter) -> None:
+        answer.headers["x-request-id"] = self._id
+        answer.headers |= self._edge.cors(self.request)
+        try:
+            if self._refused is not None:
+                raise self._refused
+            if self._methods and self.request.method == "OPTIONS":
+                answer.whole(200, _preflight(self.request, self._methods), b"")
+            else:
+                await self._handle(self.request, answer)
+        except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
+            _tell(error, answer)
+
+    def stop(self, answer: AnswerWriter) -> None:
+        _tell(Stopping("the facade is being stopped: try again"), answer)
+
+    def log(self, status: int | None, took: float) -> None:
+        """`took` is in seconds."""
+        said = (self.request.method, quote(self.request.path), status or "left", took * 1000)
+        _log.info("%s %s %s %.0f ms %s", *said, self._id)
 
 
 def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
     plan the route -> know the target -> encode -> open (first content) -> stream or whole
 
-A stage returns its result or a Wait. What is taken stands on an ExitStack, whose releases
+A stage returns its result or a Wait. What is taken stands on a Held, whose releases
 are synchronous. Nothing is written before the first content is in hand: until then a
 failure keeps its own status.
 """
@@ -10,7 +10,6 @@ failure keeps its own status.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from adapters.wire import Chunk
 from facade.discovery import Discovery
 from facade.errors import BadRequest, name_input
 from facade.faces import sse
+from facade.held import Held
 from facade.routing import Route, Routing
 from facade.upstreams import Answering, Upstream
 from facade.waits import Wait
@@ -105,7 +105,7 @@ Attempt = tuple[Upstream, Sequence[Encoded], Reply]
 
 
 async def _open(
-    upstream: Upstream, call: Encoded, reply: Reply, answer: AnswerWriter, held: ExitStack
+    upstream: Upstream, call: Encoded, reply: Reply, answer: AnswerWriter, held: Held
 ) -> Answering:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
     try:
@@ -121,7 +121,7 @@ async def _stream(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
     upstream, calls, reply = attempt
     face: Face | None = None
     for call in calls:
-        with ExitStack() as held:
+        with Held() as held:
             answering = await _open(upstream, call, reply, answer, held)
             if face is None:
                 face = ask.face(answering.reply)
@@ -137,7 +137,7 @@ async def _whole(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
     upstream, calls, reply = attempt
     chunks: list[Chunk] = []
     for call in calls:
-        with ExitStack() as held:
+        with Held() as held:
             answering = await _open(upstream, call, reply, answer, held)
             if call.whole:
                 answer.whole(200, JSON, call.whole(await answering.whole(), reply).body)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Final
 
 from msgspec import Struct, field
@@ -29,6 +28,7 @@ from adapters.errors import Incomplete, Kind, UpstreamError, broken
 from adapters.rate_limits import RateLimits
 from adapters.wire import Chunk
 from facade.deadlines import Clocks, Timeouts
+from facade.held import Held
 from facade.known_limits import KnownLimits
 from facade.loading import Loading
 from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange
@@ -72,16 +72,16 @@ class Upstream:
         self._amends = dialect if isinstance(dialect, Amends) else None
         self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
 
-    async def open(self, encoded: Encoded, reply: Reply, held: ExitStack) -> Answering:
+    async def open(self, encoded: Encoded, reply: Reply, held: Held) -> Answering:
         """Send one call and wait for its first content. Raises UpstreamError."""
         clocks = Clocks(
             self.traits.timeouts,
             loads=self._loading is not None,
             silent=encoded.stream is None or encoded.heartbeat is None,
         )
-        held.callback(clocks.stop)
+        held.add(clocks.stop)
         if self._loading:
-            held.callback(self._loading.watch(reply.model, clocks).stop)
+            held.add(self._loading.watch(reply.model, clocks).stop)
         exchange = await self._exchange(encoded.request, reply.model, clocks, held)
         answering = Answering(exchange, encoded, reply, clocks)
         if encoded.stream:
@@ -90,9 +90,9 @@ class Upstream:
 
     async def ask(self, request: UpstreamRequest) -> bytes:
         """A metadata request: its whole body, quickly or not at all."""
-        with ExitStack() as held:
+        with Held() as held:
             clocks = Clocks(_METADATA, loads=False, silent=True)
-            held.callback(clocks.stop)
+            held.add(clocks.stop)
             exchange, error = await self._send(self._metadata, request, clocks, held)
             if error is not None:
                 raise error
@@ -110,7 +110,7 @@ class Upstream:
         await self._metadata.close()
 
     async def _exchange(
-        self, request: UpstreamRequest, model: str, clocks: Clocks, held: ExitStack
+        self, request: UpstreamRequest, model: str, clocks: Clocks, held: Held
     ) -> Exchange:
         """An exchange whose status is good; a second way to say it is tried once."""
         exchange, error = await self._send(self._connections, request, clocks, held)
@@ -126,13 +126,13 @@ class Upstream:
         return exchange
 
     async def _send(
-        self, on: Connections, request: UpstreamRequest, clocks: Clocks, held: ExitStack
+        self, on: Connections, request: UpstreamRequest, clocks: Clocks, held: Held
     ) -> tuple[Exchange, UpstreamError | None]:
         with upstream_errors:
             exchange = await clocks.guard(
                 on.open(request.method, request.path, request.body, request.headers)
             )
-            held.callback(exchange.abort)
+            held.add(exchange.abort)
             if exchange.status == 200:
                 return exchange, None
             body = await read_whole(exchange, clocks, _LONGEST_ERROR)
