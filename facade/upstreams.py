@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct, field
@@ -133,11 +134,11 @@ class Upstream:
                 on.open(request.method, request.path, request.body, request.headers)
             )
             held.add(exchange.abort)
-            if exchange.status == 200:
-                return exchange, None
-            body = await read_whole(exchange, clocks, _LONGEST_ERROR)
-        if exchange.status < 400:
+        if exchange.status == 200:
+            return exchange, None
+        if not 400 <= exchange.status < 600:
             return exchange, broken(f"the upstream answered {exchange.status}")
+        body = await _read_error(exchange, clocks)
         return exchange, self.dialect.decode_error(exchange.status, exchange.headers, body)
 
 
@@ -218,6 +219,15 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
         size += len(piece)
         if size > most:
             raise broken(f"the upstream's answer is larger than {most} bytes")
+
+
+async def _read_error(exchange: Exchange, clocks: Clocks) -> bytes:
+    """As much of an error's body as comes: one that is cut or endless has a status all the same."""
+    body = b""
+    with suppress(ConnectionFault):
+        while len(body) < _LONGEST_ERROR and (piece := await _next(exchange, clocks)):
+            body += piece
+    return body
 
 
 class _UpstreamErrors:

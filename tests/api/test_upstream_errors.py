@@ -69,6 +69,7 @@ STATUSES: Final = {
         502: GATEWAY,
         503: BUSY,
         504: LATE,
+        600: BROKEN,
     },
     "openai": {
         201: BROKEN,
@@ -89,6 +90,8 @@ STATUSES: Final = {
         503: BUSY,
         504: LATE,
         529: BUSY,
+        600: BROKEN,
+        999: BROKEN,
     },
 }
 
@@ -102,7 +105,7 @@ async def test_an_upstreams_status_becomes_its_exception(
     dialect: str, status: int, streamed: bool, sdk: AsyncOpenAI, facade: Facade
 ) -> None:
     said = STATUSES[dialect][status]
-    body = None if status >= 400 and status != 204 else ""
+    body = None if 400 <= status < 600 else ""
     if dialect == "openai" and said.kind == _CALLER:
         body = json.dumps({"error": {"message": "no", "type": _CALLER}})
     facade.fake.fault(faults.Status(status, body))
@@ -170,6 +173,27 @@ async def test_the_upstreams_own_word_on_trying_again_is_obeyed(
         with pytest.raises(APIStatusError):
             await sdk.with_options(max_retries=2).chat.completions.create(**chat("openai/llama3.1"))
         assert asked == len(facade.fake.requests)
+
+
+HALF: Final = b'{"error":{"message":"Slow'
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Answer(429, {"retry-after": "7"}, (HALF, b" down"), ends="cut"),
+        Answer(429, {"retry-after": "7"}, (HALF,), framing="chunked", ends="reset"),
+        Answer(429, {"retry-after": "7"}, (HALF, *(b"x" * 65_536,) * 20)),
+    ],
+    ids=["cut", "reset", "endless"],
+)
+async def test_an_error_whose_body_breaks_off_keeps_its_status(
+    sent: Answer, dialect: str, model: str, facade: Facade
+) -> None:
+    facade.fake.script({"ollama": "/api/chat", "openai": CHAT}[dialect], sent)
+    answer = await ask(facade, "POST", CHAT, chat(model))
+    assert (429, "rate_limit_exceeded") == (answer.status, answer.error["code"])
+    assert "7" == answer.headers["retry-after"]
 
 
 async def test_an_upstream_that_is_not_there_is_503(
