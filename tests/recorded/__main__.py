@@ -1,6 +1,6 @@
 """`python -m tests.recorded`: replays the recorded traffic of clouds, and says what agrees.
 
-A row per provider, then a line per exchange that does not agree or is left out, with its reason.
+How many are left out and why, a row per provider, a line per exchange that does not agree.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ async def _failures() -> dict[str, list[str]]:
         return {one.id: await mismatches(parts, one) for one in exchanges}
 
 
+def _left_out() -> dict[str, list[str]]:
+    """By reason, the exchanges."""
+    found: dict[str, list[str]] = {}
+    for out in left_out():
+        found.setdefault(out.reason, []).append(out.id)
+    return found
+
+
 def main() -> int:
     """0 where all agree; else 1."""
     if not replayed():
@@ -33,6 +41,9 @@ def main() -> int:
     for one in replayed():
         number[one.provider] += 1
         passed[one.provider] += not failures[one.id]
+    for reason, ids in _left_out().items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        print(f"left out {ids[0]}{more}: {reason}")
     print(f"{'vendor':16} exchanges passed/total")
     for provider in sorted(number):
         print(f"{provider:16} {passed[provider]:4}/{number[provider]}")
@@ -41,8 +52,6 @@ def main() -> int:
         if found:
             more = f" (and {len(found) - 1} more ways)" if len(found) > 1 else ""
             print(f"FAILED {id_}: {found[0]}{more}")
-    for out in left_out():
-        print(f"left out {out.id}: {out.reason}")
     return int(any(failures.values()))
 
 
