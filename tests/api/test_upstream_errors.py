@@ -10,9 +10,10 @@ import openai
 import pytest
 from openai import APIStatusError, AsyncOpenAI
 
+from facade import upstreams
 from tests.api.asking import ask, chat
 from tests.api.serving import Facade, serving, settings, upstream
-from tests.fake_upstream import Answer, FakeUpstream, faults
+from tests.fake_upstream import Answer, FakeUpstream, Pause, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -184,12 +185,14 @@ HALF: Final = b'{"error":{"message":"Slow'
         Answer(429, {"retry-after": "7"}, (HALF, b" down"), ends="cut"),
         Answer(429, {"retry-after": "7"}, (HALF,), framing="chunked", ends="reset"),
         Answer(429, {"retry-after": "7"}, (HALF, *(b"x" * 65_536,) * 20)),
+        Answer(429, {"retry-after": "7"}, (HALF, Pause(), b" down")),
     ],
-    ids=["cut", "reset", "endless"],
+    ids=["cut", "reset", "endless", "stalled"],
 )
 async def test_an_error_whose_body_breaks_off_keeps_its_status(
-    sent: Answer, dialect: str, model: str, facade: Facade
+    sent: Answer, dialect: str, model: str, facade: Facade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upstreams, "_SLOWEST_ERROR", 0.05)
     facade.fake.script({"ollama": "/api/chat", "openai": CHAT}[dialect], sent)
     answer = await ask(facade, "POST", CHAT, chat(model))
     assert (429, "rate_limit_exceeded") == (answer.status, answer.error["code"])

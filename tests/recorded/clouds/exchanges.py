@@ -52,7 +52,6 @@ class Exchange(NamedTuple):
 
 class LeftOut(NamedTuple):
     id: str
-    provider: str
     reason: str
 
 
@@ -68,11 +67,11 @@ def _exchange(kept: Json) -> Exchange | LeftOut:
     path, _, query = kept["path"].partition("#")[0].partition("?")
     verb = _VERBS.get(wire)
     if verb is None:
-        return LeftOut(id_, provider, f"its wire is {wire}")
+        return LeftOut(id_, f"its wire is {wire}")
     if kept["method"] != "POST" or not path.endswith(verb):
-        return LeftOut(id_, provider, f"{kept['method']} {path} is not a call of a model")
+        return LeftOut(id_, f"{kept['method']} {path} is not a call of a model")
     if id_ in _LEFT_OUT:
-        return LeftOut(id_, provider, _LEFT_OUT[id_])
+        return LeftOut(id_, _LEFT_OUT[id_])
     return Exchange(
         id=id_,
         provider=provider,
