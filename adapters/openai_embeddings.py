@@ -101,7 +101,8 @@ def _in_order(body: bytes, answer: _Embedded) -> tuple[bytes, list[bytes]]:
     if set(given) != set(order):
         raise broken("the upstream's embeddings are not numbered as the inputs are")
     items = _items.decode(body).data
-    sources = [given.index(place) for place in order]
+    places = {index: place for place, index in enumerate(given)}
+    sources = [places[index] for index in order]
     sorted_body = patched(body, Inside(data=[items[source] for source in sources]))
     return sorted_body, [vectors[source] for source in sources]
 
