@@ -11,6 +11,7 @@ from __future__ import annotations
 from adapters.errors import broken
 
 LONGEST_LINE = 32 * 1024 * 1024  # a tool call may carry a file; beyond this it is no answer
+_DATA = b"data: "
 
 
 class _Lines:
@@ -82,8 +83,19 @@ class SseFramer:
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        self._after_cr = self._after_cr or data.endswith(b"\r")
-        return self._take(self._lines.feed(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return self._take(self._lines.feed(data))
+
+    def feed_first(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """As `feed`, but up to an event's end only; and the bytes after it."""
+        event, end, rest = data.partition(b"\n\n")
+        is_line = event.startswith(_DATA) and not (b"\n" in event or b"\r" in event)
+        if end and is_line and self.between_events:  # as most are: nothing to put together
+            self._begun = True
+            return [event[len(_DATA) :]], rest
+        return self.feed(event + end), rest
 
     def close(self) -> list[bytes]:
         """The event that the end of the body left open."""

@@ -67,16 +67,17 @@ class OllamaStream:
         if self._failure:
             raise self._failure
         chunks: list[Chunk] = []
-        if not self._begun:  # the first line tells when the answer began
-            first, end, data = data.partition(b"\n")
+        if not (self._begun and self._framer.between_lines):
+            first, end, data = data.partition(b"\n")  # it tells when the answer began, or was cut
             self._read(self._framer.feed(first + end), chunks)
-        if self._only_text and not self.done and self._framer.between_lines:
+        if data and self._only_text and not self.done and self._framer.between_lines:
             texts, data = runs.take(data)
             if texts:
                 self._spoken += len(texts)
                 choice = self._expected.choice
                 chunks.append(Chunk(choice=choice, content="".join(texts), pieces=texts))
-        self._read(self._framer.feed(data), chunks)
+        if data:
+            self._read(self._framer.feed(data), chunks)
         return chunks
 
     def close(self) -> list[Chunk]:

@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+# A quote ends a string unless a backslash is before it. Where that backslash is itself escaped,
+# what would come after the quote is none of these lines.
 _LINE: Final = re.compile(
-    rb'\{"model":"[^"\\]*","created_at":"[^"\\]*","message":\{"role":"assistant","content":'
-    rb'"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"\},"done":false\}\n'
+    rb'\{"model":"[^"]*","created_at":"[^"]*","message":\{"role":"assistant","content":'
+    rb'"([^"]+(?:(?<=\\)"[^"]*)*)"\},"done":false\}\n'
 )
 _strings = msgspec.json.Decoder(list[str])
 
@@ -35,6 +37,7 @@ def take(data: bytes) -> Run:
     if any(between):
         return Run([], data)
     try:
-        return Run(_strings.decode(b'["' + b'","'.join(texts) + b'"]'), parts[-1])
+        said = _strings.decode(b'["' + b'","'.join(texts) + b'"]')
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Run([], data)
+    return Run(said, parts[-1]) if len(said) == len(texts) else Run([], data)

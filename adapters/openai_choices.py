@@ -12,7 +12,7 @@ send the upstream the field that it knows.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from adapters import openai_finish as finish
 from adapters.dialect import Reply
@@ -21,6 +21,8 @@ from adapters.openai_glance import Choice, Json, Message
 from adapters.openai_parts import parted
 from adapters.patching import Inside
 from adapters.wire import NULL, Chunk, ToolDelta
+
+_PLAIN_ENDS: Final = frozenset(("stop", "length", "content_filter"))
 
 
 class Taken(NamedTuple):
@@ -31,12 +33,7 @@ class Taken(NamedTuple):
 
 
 class ChoiceRules(Protocol):
-    """`flows`: it has begun and has not ended, so that plain deltas may go on as they come."""
-
     finish: str | None
-
-    @property
-    def flows(self) -> bool: ...
 
     def kept(self, said: Choice, raw: bytes) -> Chunk | None:
         """The chunk of an event that has this choice alone; None where a closer look is due."""
@@ -61,35 +58,41 @@ class ChatChoice:
         self._legacy_call = False
         self._listed: dict[str, int] = {}  # entries of lists that were numbered here
 
-    @property
-    def flows(self) -> bool:
-        return self._begun and not self.finish
-
     def kept(self, said: Choice, raw: bytes) -> Chunk | None:
         delta = said.delta
+        begins, ends = not self._begun, said.finish_reason
         if (
             delta is None
-            or delta.role is not None
+            or delta.role != ("assistant" if begins else None)
             or delta.function_call
             or delta.annotations
             or (delta.reasoning_details and delta.unnumbered)
             or not (isinstance(delta.content, str) or delta.content is None)
-            or not (self.flows and said.is_plain)
+            or self.finish
+            or (ends is not None and not self._ends_plainly(ends))
+            or not said.is_sound
         ):
             return None
         calls: tuple[ToolDelta, ...] = ()
         if delta.tool_calls:
-            calls = self._calls.kept(delta.tool_calls)
+            calls = () if begins or ends else self._calls.kept(delta.tool_calls)
             if not calls:
                 return None
+        self._begun, self.finish = True, ends
         return Chunk(
             choice=self._index,
+            role=begins,
             content=delta.content or _spoken(delta),
             reasoning=delta.thoughts,
             refusal=delta.refusal or "",
             tool_calls=calls,
+            finish=ends,
             raw=raw,
         )
+
+    def _ends_plainly(self, reason: str) -> bool:
+        """Whether it ends with `reason` as it is said, and nothing is owed before."""
+        return reason in _PLAIN_ENDS and not self._calls and not self._legacy_call
 
     def take(self, said: Choice) -> Taken:
         delta = said.delta or Message()
@@ -168,12 +171,8 @@ class TextChoice:
         self.finish: str | None = None
         self._index = index
 
-    @property
-    def flows(self) -> bool:
-        return not self.finish
-
     def kept(self, said: Choice, raw: bytes) -> Chunk | None:
-        if said.text is None or not (self.flows and said.is_plain):
+        if said.text is None or self.finish or said.finish_reason is not None or not said.is_sound:
             return None
         return Chunk(choice=self._index, content=said.text, raw=raw)
 

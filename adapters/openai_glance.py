@@ -100,9 +100,9 @@ class Choice(Struct, frozen=True):
     error: Anything = None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is no more than its delta: nothing in it ends, fails or breaks."""
-        return self.finish_reason is None and not self.error and not self.has_odd_logprobs
+    def is_sound(self) -> bool:
+        """Whether nothing in it fails or breaks."""
+        return not (self.error or self.has_odd_logprobs)
 
     @property
     def has_odd_logprobs(self) -> bool:

@@ -18,12 +18,23 @@ _TEXT: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"
 _EVENT: Final = b"data: "
 _END: Final = b"\n\n"
 _MISSES: Final = 8  # in a row: this upstream's events differ in more than their text
-_strings = msgspec.json.Decoder(list[str])
+_MARK: Final = 16  # bytes before a text to find it by: far longer is slower to find
+_string = msgspec.json.Decoder(str)
 
 
 class _Around(NamedTuple):
     before: bytes
     after: bytes
+
+    def found(self, data: bytes) -> list[bytes]:
+        """What the texts of `data` are, if it is events of these: `put` shows whether it is."""
+        before, after = self
+        if not data.startswith(before):
+            return []
+        *texts, last = data[len(before) :].split(before[-_MARK:])
+        between = len(after) + len(before[:-_MARK])
+        text, ended, _ = last.partition(after)
+        return [text[:-between] for text in texts] + ([text] if ended else [])
 
     def put(self, texts: list[bytes]) -> bytes:
         """An event of each text."""
@@ -33,7 +44,7 @@ class _Around(NamedTuple):
 class Run(NamedTuple):
     """The events taken, as one chunk, and the bytes that follow them."""
 
-    chunk: Chunk | None
+    chunk: Chunk
     rest: bytes
 
 
@@ -63,30 +74,30 @@ class Runs:
         if self._over or len(chunks) != 1 or not _only_adds_text(chunks[0]):
             return
         chunk = chunks[0]
-        came, goes = _around(json), _around(chunk.raw)
+        came = _around(json)
+        goes = came if chunk.raw is json else _around(chunk.raw)
         if came and goes:
-            self._came = _Around(_EVENT + came.before, came.after + _END)
-            self._goes = _Around(_EVENT + goes.before, goes.after + _END)
-            self._like = chunk
+            self._came, self._goes, self._like = came, goes, chunk
 
-    def take(self, data: bytes) -> Run:
+    def take(self, data: bytes) -> Run | None:
         """The events at the start of `data` that fit; `data` begins where an event does."""
         if self._came is None:
-            return Run(None, data)
-        before, after = self._came
-        end = data.rfind(after) + len(after) if data.startswith(before) else 0
-        events = data[:end]
-        texts = [event[len(before) : 2 - len(after)] for event in events.split(_END)[:-1]]
-        said = _said(texts) if events and events == self._came.put(texts) else []
-        if not said:
-            self._misses += 1
-            return Run(None, data)
-        self._misses = 0
-        if self._goes != self._came:
-            events = self._goes.put(texts)
-        return Run(self._chunk("".join(said), events[len(_EVENT) : -len(_END)]), data[end:])
+            return None
+        texts = self._came.found(data)
+        while texts:
+            events = self._came.put(texts)
+            said = _said(texts) if data.startswith(events) else None
+            if said is not None:
+                self._misses = 0
+                return Run(self._chunk(said, texts, events), data[len(events) :])
+            texts = texts[: len(texts) // 2]  # the first of them may fit
+        self._misses += 1
+        return None
 
-    def _chunk(self, text: str, raw: bytes) -> Chunk:
+    def _chunk(self, text: str, texts: list[bytes], events: bytes) -> Chunk:
+        if self._goes is not self._came:
+            events = self._goes.put(texts)
+        raw = events[len(_EVENT) : -len(_END)]
         if self._like.reasoning:
             return Chunk(choice=self._like.choice, reasoning=text, raw=raw)
         return Chunk(choice=self._like.choice, content=text, raw=raw)
@@ -98,17 +109,20 @@ def _only_adds_text(chunk: Chunk) -> bool:
 
 
 def _around(json: bytes) -> _Around | None:
-    """What stands around the text; None where more than one could be it."""
+    """What stands around the text of an event; None where more than one could be it."""
     found = list(_TEXT.finditer(json))
     if len(found) != 1:
         return None
-    return _Around(json[: found[0].start(1)], json[found[0].end(1) :])
+    return _Around(_EVENT + json[: found[0].start(1)], json[found[0].end(1) :] + _END)
 
 
-def _said(texts: list[bytes]) -> list[str]:
-    """The texts, which are strings of JSON without their quotes; none if one of them is not."""
+def _said(texts: list[bytes]) -> str | None:
+    """The texts, strings of JSON without their quotes, as one; None if one of them is not.
+
+    A space between them keeps the end of one and the start of the next from making sense together.
+    """
     try:
-        said = _strings.decode(b'["' + b'","'.join(texts) + b'"]')
+        _string.decode(b'"' + b" ".join(texts) + b'"')
+        return _string.decode(b'"' + b"".join(texts) + b'"')
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-    return said if len(said) == len(texts) else []
+        return None

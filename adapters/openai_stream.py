@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -77,20 +77,17 @@ class OpenAIStream:
 
     def _feed(self, data: bytes, chunks: list[Chunk]) -> bytes:
         """Take a run of events, or one event; gives the bytes that follow."""
-        if self.done or self._runs.hopeless or not self._framer.between_events:
-            chunks += self._each(self._framer.feed(data))
-            return b""
-        run = self._runs.take(data)
-        if run.chunk:
-            chunks.append(run.chunk)
-            return run.rest
-        event, end, rest = data.partition(b"\n\n")
-        chunks += self._each(self._framer.feed(event + end))
-        return rest
-
-    def _each(self, events: list[bytes]) -> Iterator[Chunk]:
+        if self._runs.hopeless:
+            events, rest = self._framer.feed(data), b""
+        else:
+            run = self._runs.take(data) if self._framer.between_events else None
+            if run:
+                chunks.append(run.chunk)
+                return run.rest
+            events, rest = self._framer.feed_first(data)
         for event in events:
-            yield from self._take(event)
+            chunks += self._take(event)
+        return rest
 
     def close(self) -> list[Chunk]:
         if self._failure:
@@ -129,35 +126,46 @@ class OpenAIStream:
 
     def _learned(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
         chunks = self._chunks(answer, json)
-        self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
+        if not self._runs.hopeless:
+            self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
         return chunks
 
     def _chunks(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
         if answer.choices:
             self._answered = True
         kept = self._kept(answer, json)
-        if kept:
-            return [kept]
+        if kept is not None:
+            return kept
         names = self._names.changes(answer)
         self._count(answer, names, json)
         if not answer.choices and answer.usage is None and not self._is_over:
             answer, json = _with_a_choice(answer, json)
         return self._changed(answer, names, json)
 
-    def _kept(self, answer: glance.Answer, json: bytes) -> Chunk | None:
-        """The chunk of an event that keeps every rule at one look."""
+    def _kept(self, answer: glance.Answer, json: bytes) -> list[Chunk] | None:
+        """The chunks of an event that keeps every rule at one look."""
         choices = answer.choices
-        if (
-            not choices
-            or len(choices) > 1
-            or answer.usage is not None
-            or answer.x_groq
-            or not self._names.kept(answer)
-        ):
+        if choices is None or len(choices) > 1 or answer.x_groq or not self._names.kept(answer):
             return None
-        said = choices[0]
-        rules = None if said.index is None else self._choices.get(said.index)
-        return rules.kept(said, json) if rules else None
+        if answer.usage is not None:
+            return None if choices else self._kept_usage(answer.usage, json)
+        if not choices or choices[0].index is None:
+            return None
+        chunk = self._rules(choices[0].index).kept(choices[0], json)
+        return [chunk] if chunk else None
+
+    def _kept_usage(self, said: object, json: bytes) -> list[Chunk] | None:
+        counts = counted(said)
+        if counts is None or counts.changes:
+            return None
+        self._usage = Chunk(usage=counts.usage, raw=json)
+        return []
+
+    def _rules(self, index: int) -> ChoiceRules:
+        rules = self._choices.get(index)
+        if rules is None:
+            rules = self._choices[index] = self._form.choice(index, self.reply)
+        return rules
 
     def _changed(self, answer: glance.Answer, names: Inside, json: bytes) -> list[Chunk]:
         changes = Inside(names)
@@ -183,9 +191,7 @@ class OpenAIStream:
         if said.error:
             raise glance.failed(said.error)
         index = place if said.index is None else said.index
-        if index not in self._choices:
-            self._choices[index] = self._form.choice(index, self.reply)
-        taken = self._choices[index].take(said)
+        taken = self._rules(index).take(said)
         if taken.changes is not None:
             if said.index is None:
                 taken.changes["index"] = index

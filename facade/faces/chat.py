@@ -38,7 +38,16 @@ class ChatFace:
 
     def render(self, chunks: Iterable[Chunk]) -> bytes:
         """The events of these chunks, ready to be written. Usage is kept for `end`."""
-        return b"".join(event for chunk in chunks for event in self._events(chunk))
+        events: list[bytes] = []
+        for chunk in chunks:
+            if chunk.usage:
+                self._usages.append(chunk.usage)
+                self._usage_chunk = chunk.raw
+            if not chunk.raw:
+                events += self._made(chunk)
+            elif not chunk.usage:
+                events.append(chunk.raw)
+        return sse.events(events)
 
     def end(self) -> bytes:
         """The usage chunk, if it was asked for and is known, and [DONE]."""
@@ -76,38 +85,31 @@ class ChatFace:
             head["system_fingerprint"] = reply.fingerprint
         return head
 
-    def _events(self, chunk: Chunk) -> Iterable[bytes]:
-        if chunk.usage:
-            self._usages.append(chunk.usage)
-            self._usage_chunk = chunk.raw
-        elif chunk.raw:
-            yield sse.event(chunk.raw)
-        if not chunk.raw:
-            yield from self._made(chunk)
-
-    def _made(self, chunk: Chunk) -> Iterable[bytes]:
+    def _made(self, chunk: Chunk) -> list[bytes]:
+        made = []
         if chunk.role:
             content = None if chunk.tool_calls else ""
-            yield self._delta(chunk, {"role": "assistant", "content": content, "refusal": None})
+            role: _Json = {"role": "assistant", "content": content, "refusal": None}
+            made.append(self._delta(chunk, role))
         if chunk.reasoning:
             text = chunk.reasoning
-            yield self._delta(chunk, {"reasoning_content": text, "reasoning": text})
+            made.append(self._delta(chunk, {"reasoning_content": text, "reasoning": text}))
         if chunk.refusal:
-            yield self._delta(chunk, {"refusal": chunk.refusal})
+            made.append(self._delta(chunk, {"refusal": chunk.refusal}))
         if chunk.logprobs is not None:
-            yield self._delta(chunk, {"content": chunk.content}, logprobs=chunk.logprobs)
+            made.append(self._delta(chunk, {"content": chunk.content}, logprobs=chunk.logprobs))
         elif chunk.content:
-            yield self._text(chunk.choice, chunk.pieces or [chunk.content])
-        for call in chunk.tool_calls:
-            yield self._delta(chunk, self._call(call))
+            made.append(self._text(chunk.choice, chunk.pieces or [chunk.content]))
+        made += [self._delta(chunk, self._call(call)) for call in chunk.tool_calls]
         if chunk.finish:
-            yield self._delta(chunk, {}, finish=_finish(chunk.finish, self._legacy))
+            made.append(self._delta(chunk, {}, finish=_finish(chunk.finish, self._legacy)))
+        return made
 
     def _text(self, choice: int, pieces: list[str]) -> bytes:
         before = self._prefix + b'%d,"delta":{"content":' % choice
         after = b"}" + self._suffix
         between = after + sse.BETWEEN + before
-        return sse.event(before + between.join(map(_encode, pieces)) + after)
+        return before + between.join(map(_encode, pieces)) + after
 
     def _delta(
         self,
@@ -127,7 +129,7 @@ class ChatFace:
         ]
         if self._include_usage:
             event["usage"] = None
-        return sse.event(_encode(event))
+        return _encode(event)
 
     def _call(self, call: ToolDelta) -> _Json:
         function: _Json = {"arguments": call.arguments}

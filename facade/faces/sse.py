@@ -30,10 +30,16 @@ _LINE_ENDS: Final = {
 
 def event(json: bytes) -> bytes:
     """One event; `json` has no LF or CR (JSON encoders write none). Several are BETWEEN apart."""
-    for end, escaped in _LINE_ENDS.items():
-        if end[-1:] in json:  # one byte is found far sooner than three
-            json = json.replace(end, escaped)
-    return b"data: " + json + b"\n\n"
+    if not json.isascii():
+        for end, escaped in _LINE_ENDS.items():
+            if end[-1:] in json:  # one byte is found far sooner than three
+                json = json.replace(end, escaped)
+    return b"".join((b"data: ", json, b"\n\n"))
+
+
+def events(jsons: list[bytes]) -> bytes:
+    """What leaves together; nothing where there is none."""
+    return event(BETWEEN.join(jsons)) if jsons else b""
 
 
 def error_event(error: FacadeError) -> bytes:

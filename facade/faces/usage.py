@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from adapters.wire import Usage
 
@@ -25,20 +25,19 @@ def usage_json(usage: Usage) -> dict[str, object]:
     return counts
 
 
-def total(usages: Iterable[Usage]) -> Usage | None:
+def total(usages: Sequence[Usage]) -> Usage | None:
     """The usage of several calls: completions add up.
 
     Calls of one prompt (`n`) were all sent it, but it counts once, as at OpenAI: whoever
     sums different prompts gives each its own sum first.
     """
-    counted = list(usages)
-    if not counted:
-        return None
+    if len(usages) < 2:
+        return usages[0] if usages else None
     return Usage(
-        prompt_tokens=max(usage.prompt_tokens for usage in counted),
-        completion_tokens=sum(usage.completion_tokens for usage in counted),
-        cached_tokens=_sum(usage.cached_tokens for usage in counted[:1]),
-        reasoning_tokens=_sum(usage.reasoning_tokens for usage in counted),
+        prompt_tokens=max(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=usages[0].cached_tokens,
+        reasoning_tokens=_sum(usage.reasoning_tokens for usage in usages),
     )
 
 

@@ -112,13 +112,17 @@ def test_usage_that_counts_only_a_part_says_so(counts: str) -> None:
     assert Usage(0, 0, partial=True) == chunks[-1].usage
 
 
-def test_a_choice_flows_from_its_role_to_its_end() -> None:
+@pytest.mark.parametrize("end", ["stop", "eos"])  # one that is kept, one that is rewritten
+def test_a_choice_flows_from_its_role_to_its_end(end: str) -> None:
     choice = ChatChoice(0, REPLY)
-    flows = [choice.flows]
-    for end in (None, "stop"):
-        choice.take(glance.Choice(index=0, delta=glance.Message(), finish_reason=end))
-        flows.append(choice.flows)
-    assert [False, True, False] == flows
+    plain = glance.Choice(index=0, delta=glance.Message(content="a"))
+    flows = [choice.kept(plain, b"{}")]
+    for delta, finish in ((glance.Message(role="assistant"), None), (glance.Message(), end)):
+        said = glance.Choice(index=0, delta=delta, finish_reason=finish)
+        if not choice.kept(said, b"{}"):
+            choice.take(said)
+        flows.append(choice.kept(plain, b"{}"))
+    assert [None, Chunk(content="a", raw=b"{}"), None] == flows
 
 
 def test_a_stream_may_end_its_lines_with_cr_and_lf() -> None:

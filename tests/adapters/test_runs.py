@@ -141,6 +141,30 @@ def test_a_read_of_plain_lines_is_one_chunk() -> None:
     assert [" is", ' w\u00e4rm \u2028\n"', "\\"] == rest.pieces
 
 
+def test_the_events_of_a_read_that_fit_are_one_chunk_up_to_one_that_does_not() -> None:
+    deltas = [{"role": "assistant", "content": ""}, *[{"reasoning": text} for text in "abcd"]]
+    deltas += [{"content": text} for text in "efgh"]
+    body = "".join(f"data: {_dumped(_event(delta), ascii_only=True)}\n\n" for delta in deltas)
+    given = OpenAIStream(openai_stream.CHAT, REPLY).feed(body.encode())
+    assert ["", "a", "bcd", "", ""] == [chunk.reasoning for chunk in given]
+    assert ["", "", "", "e", "fgh"] == [chunk.content for chunk in given]
+
+
+def test_the_events_and_lines_after_a_cut_are_one_chunk() -> None:
+    events = [_event({"role": "assistant", "content": ""})]
+    events += [_event({"content": text}) for text in "abcd"]
+    body = "".join(f"data: {_dumped(said, ascii_only=True)}\n\n" for said in events).encode()
+    openai = OpenAIStream(openai_stream.CHAT, REPLY)
+    assert "a" == openai.feed(body[: len(body) // 2])[-1].content
+    assert ["b", "cd"] == [chunk.content for chunk in openai.feed(body[len(body) // 2 :])]
+
+    lines = [_dumped(_line({"content": text}), ascii_only=True) for text in "abcd"]
+    body = "".join(f"{line}\n" for line in lines).encode()
+    ollama = OllamaStream(Expected(), REPLY)
+    assert "a" == ollama.feed(body[: len(body) // 3])[-1].content
+    assert ["b", "cd"] == [chunk.content for chunk in ollama.feed(body[len(body) // 3 :])]
+
+
 @pytest.mark.parametrize("text", [b"\\", b'"', b"\xff", b"\x01", b"\\x", b"\\ud800"])
 def test_what_is_no_string_is_not_taken_in_a_run(text: bytes) -> None:
     ollama = _dumped(_line({"content": "@"}), ascii_only=True).encode() + b"\n"
