@@ -55,9 +55,8 @@ def build(settings: Settings) -> Application:
     """
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
-    aliases = {name: model.targets for name, model in settings.models.items()}
-    routing = Routing(aliases, discovery)
-    pipeline = Pipeline(routing, discovery, upstreams)
+    routing = Routing(settings.models, discovery)
+    pipeline = Pipeline(routing, discovery, upstreams, settings.server.deadline)
     faces = (
         OpenAIFace(pipeline, discovery, routing, _identify),
         OperationsFace(discovery),

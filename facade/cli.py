@@ -113,8 +113,8 @@ def _described(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():
-        unused = f" (not used yet: {', '.join(model.targets[1:])})" if model.targets[1:] else ""
-        yield f"model {alias}: {model.targets[0]}{unused}"
+        yield f"model {alias}: {', then '.join(model.targets)}"
+        yield f"  {model.retries} retries, commit {model.commit}"
 
 
 def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:

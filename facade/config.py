@@ -32,7 +32,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     """`[server]`: where the facade listens and whom it answers.
 
     `allowed_hosts` are names in a request's Host, without port ("*": any; empty: loopback
-    names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut.
+    names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut, a
+    request of `deadline` seconds is too.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     cors_allow_origins: tuple[str, ...] = ()
     max_body: Count = 32 * 1024 * 1024
     client_idle: Seconds = 60
+    deadline: Seconds = 590  # the SDK gives up at 600
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -83,10 +85,13 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
 class ModelSettings(Struct, frozen=True, kw_only=True):
     """`[models.ALIAS]`: a name that clients ask for. Targets are "upstream/model".
 
-    One `*` in the alias matches any text; a target may repeat it by a `*` of its own.
+    One `*` in the alias matches any text; a target may repeat it by a `*` of its own. `retries`
+    are extra attempts over the whole chain. `commit`: what must be there before a stream begins.
     """
 
     targets: Annotated[tuple[str, ...], Meta(min_length=1)]
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    commit: Literal["first-token", "complete"] = "first-token"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -101,7 +106,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "trusted_proxies", "ip_allowlist", "pepper", "workers",
     "slots", "embedding_slots", "queue", "limits",
-    "retries", "commit", "busy", "cold", "report_model",
+    "busy", "cold", "report_model",
     "store", "jobs", "keys",
 })
 # fmt: on

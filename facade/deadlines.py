@@ -8,6 +8,7 @@ deadline; the timer finds out when it fires. Idle counts only while we wait to r
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,16 +31,21 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Clocks:
-    """One attempt's clocks; they start at once. `loads`: the upstream can tell a load."""
+    """One attempt's clocks; they start at once. `loads`: the upstream can tell a load.
 
-    def __init__(self, timeouts: Timeouts, *, loads: bool, silent: bool) -> None:
+    `until`: when the request's own time is over, by the loop's time.
+    """
+
+    def __init__(
+        self, timeouts: Timeouts, *, loads: bool, silent: bool, until: float = math.inf
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.timeouts = timeouts
         self.waits_for_content = True
         self._silent = silent
         self._started = self._loop.time()
         self._name = "total"
-        self._at = self._total = self._started + timeouts.total
+        self._at = self._total = min(self._started + timeouts.total, until)
         self._cancel: Callable[[], object] | None = None  # what is waited for
         self._expired: str | None = None
         self._timer: asyncio.TimerHandle | None = None

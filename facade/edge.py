@@ -30,7 +30,8 @@ _log = logging.getLogger("facade.requests")
 
 _EXPOSED: Final = (
     "x-request-id, retry-after, retry-after-ms, x-should-retry, "
-    "x-facade-upstream, x-facade-model, x-facade-attempts, x-facade-warning, " + ", ".join(SHOWN)
+    "x-facade-upstream, x-facade-model, x-facade-attempts, "
+    "x-facade-fallback, x-facade-warning, " + ", ".join(SHOWN)
 )
 
 

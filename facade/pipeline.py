@@ -1,30 +1,39 @@
 """What happens to a request, in order. Read this first.
 
-    plan the route -> know the target -> encode -> open (first content) -> stream or whole
+    plan the chain -> know the target -> encode -> open (first content) -> stream or whole
+                      ^                                                  |
+                      +---- the same target again, or the next one ------+ (attempts.py)
 
 A stage returns its result or a Wait. What is taken stands on a Held, whose releases
 are synchronous. Nothing is written before the first content is in hand: until then a
-failure keeps its own status.
+failure keeps its own status, and another attempt may still answer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
 
 from adapters.dialect import Dialect, Encoded, Reply, Target
-from adapters.errors import UpstreamError
+from adapters.errors import InvalidRequest, UpstreamError
+from adapters.rate_limits import SHOWN
 from adapters.wire import Chunk
+from facade.attempts import Course
+from facade.breaker import Breakers
+from facade.config import ModelSettings
 from facade.discovery import Discovery
 from facade.errors import BadRequest, name_input
 from facade.faces import sse
 from facade.held import Held
-from facade.routing import Route, Routing
+from facade.routing import Plan, Route, Routing
 from facade.upstreams import Answering, Upstream
 from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
+from facade.wire.held_back import HeldBack
 
 JSON: Final = {"content-type": "application/json"}
 
@@ -63,34 +72,104 @@ class Identity(Struct, frozen=True):
     created: int
 
 
+def _unheard() -> None:
+    pass
+
+
+class Attempt(Struct):
+    """What the attempts of a request share, and what is so of this one.
+
+    `until`: when the request's time is over, by the loop's time. `begun` is called when a
+    stream has its first content.
+    """
+
+    ask: Ask
+    identity: Identity
+    answer: AnswerWriter
+    until: float
+    number: int = 1
+    begun: Callable[[], None] = _unheard
+
+
 class Pipeline:
+    """`deadline`: the seconds that a request has in all."""
+
     def __init__(
-        self, routing: Routing, discovery: Discovery, upstreams: Mapping[str, Upstream]
+        self,
+        routing: Routing,
+        discovery: Discovery,
+        upstreams: Mapping[str, Upstream],
+        deadline: float,
     ) -> None:
         self._routing = routing
         self._discovery = discovery
         self._upstreams = upstreams
+        self._deadline = deadline
+        self._breakers = Breakers()
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
+        until = asyncio.get_running_loop().time() + self._deadline
         planned = self._routing.plan(ask.model)
-        route = planned if isinstance(planned, Route) else await planned
-        upstream = self._upstreams[route.upstream]
-        answer.headers["x-facade-upstream"] = upstream.name
-        answer.headers["x-facade-model"] = route.model
-        known = self._discovery.listings[route.upstream].target(route.model, describe=ask.media)
-        target = known if isinstance(known, Target) else await known
-        calls = await _encoded(ask, upstream.dialect, target)
-        answer.headers["x-facade-attempts"] = "1"
-        for warning in calls[0].warnings:
-            _warn(answer, warning)
-        reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
-        answering = _stream if ask.streamed else _whole
+        plan = planned if isinstance(planned, Plan) else await planned
+        attempt = Attempt(ask, identity, answer, until)
         try:
-            await answering(ask, answer, (upstream, calls, reply))
+            if plan.chain is None:
+                await self._attempt(plan.routes[0], attempt)
+            else:
+                await self._along(plan.routes, plan.chain, attempt)
         except UpstreamError as error:
             name_input(error, ask.input)
             raise
+
+    async def _along(self, routes: Sequence[Route], chain: ModelSettings, attempt: Attempt) -> None:
+        """The attempts of one request, until one is answered or its failure is the last."""
+        now = asyncio.get_running_loop().time
+        answer = attempt.answer
+        course = Course(routes, chain.retries, self._breakers, attempt.until)
+        attempt.begun = course.began
+        while (route := course.target(now())) is not None:
+            if attempt.ask.streamed and chain.commit == "complete":
+                attempt.answer = HeldBack(answer)
+            attempt.number = course.number
+            if course.reason:
+                answer.headers["x-facade-fallback"] = course.reason
+            wait: float | None = 0.0
+            try:
+                await self._attempt(route, attempt)
+            except InvalidRequest as error:
+                course.unfit(error)
+            except UpstreamError as error:
+                wait = course.failed(error, now(), random.random())  # noqa: S311 - no secret
+                if wait is None or answer.started:
+                    raise
+            except BaseException:
+                course.left()
+                raise
+            else:
+                course.good(now())
+                return
+            if wait:
+                await asyncio.sleep(wait)
+        raise course.told()
+
+    async def _attempt(self, route: Route, attempt: Attempt) -> None:
+        """Ask one target, once, and give its answer."""
+        ask, headers = attempt.ask, attempt.answer.headers
+        if attempt.number > 1:
+            _forget(headers)
+        upstream = self._upstreams[route.upstream]
+        headers["x-facade-upstream"] = upstream.name
+        headers["x-facade-model"] = route.model
+        known = self._discovery.listings[route.upstream].target(route.model, describe=ask.media)
+        target = known if isinstance(known, Target) else await known
+        calls = await _encoded(ask, upstream.dialect, target)
+        headers["x-facade-attempts"] = str(attempt.number)
+        for warning in calls[0].warnings:
+            _warn(headers, warning)
+        identity = attempt.identity
+        reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
+        await (_stream if ask.streamed else _whole)(attempt, (upstream, calls, reply))
 
 
 async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
@@ -101,30 +180,32 @@ async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encod
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
-Attempt = tuple[Upstream, Sequence[Encoded], Reply]
+Asked = tuple[Upstream, Sequence[Encoded], Reply]
 
 
 async def _open(
-    upstream: Upstream, call: Encoded, reply: Reply, answer: AnswerWriter, held: Held
+    upstream: Upstream, call: Encoded, reply: Reply, attempt: Attempt, held: Held
 ) -> Answering:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
     try:
-        return await upstream.open(call, reply, held)
+        return await upstream.open(call, reply, held, attempt.until)
     finally:
         limits = upstream.limits(reply.model)  # a bucket of ours that is tighter belongs here
         if limits is not None:
-            answer.headers |= limits.headers()
+            attempt.answer.headers |= limits.headers()
 
 
-async def _stream(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
+async def _stream(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one stream, one after the other."""
-    upstream, calls, reply = attempt
+    upstream, calls, reply = asked
+    answer = attempt.answer
     face: Face | None = None
     for call in calls:
         with Held() as held:
-            answering = await _open(upstream, call, reply, answer, held)
+            answering = await _open(upstream, call, reply, attempt, held)
             if face is None:
-                face = ask.face(answering.reply)
+                face = attempt.ask.face(answering.reply)
+                attempt.begun()
                 answer.start(200, sse.HEADERS)
             await _relay(answering, face, answer)
     if face is not None:
@@ -132,13 +213,14 @@ async def _stream(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
     answer.end()
 
 
-async def _whole(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
+async def _whole(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one JSON answer; any failure fails it."""
-    upstream, calls, reply = attempt
+    upstream, calls, reply = asked
+    answer = attempt.answer
     chunks: list[Chunk] = []
     for call in calls:
         with Held() as held:
-            answering = await _open(upstream, call, reply, answer, held)
+            answering = await _open(upstream, call, reply, attempt, held)
             if call.whole:
                 answer.whole(200, JSON, call.whole(await answering.whole(), reply).body)
                 return
@@ -146,8 +228,8 @@ async def _whole(ask: Ask, answer: AnswerWriter, attempt: Attempt) -> None:
                 chunks += more
         reply = answering.reply
     if any(chunk.usage and chunk.usage.partial for chunk in chunks):
-        _warn(answer, "the upstream did not count all tokens: usage is incomplete")
-    answer.whole(200, JSON, ask.face(reply).whole(chunks))
+        _warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
+    answer.whole(200, JSON, attempt.ask.face(reply).whole(chunks))
 
 
 async def _relay(answering: Answering, face: Face, answer: AnswerWriter) -> None:
@@ -159,6 +241,12 @@ async def _relay(answering: Answering, face: Face, answer: AnswerWriter) -> None
             await room
 
 
-def _warn(answer: AnswerWriter, warning: str) -> None:
-    known = answer.headers.get("x-facade-warning")
-    answer.headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
+def _warn(headers: dict[str, str], warning: str) -> None:
+    known = headers.get("x-facade-warning")
+    headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
+
+
+def _forget(headers: dict[str, str]) -> None:
+    """What an earlier attempt said of itself is not true of this one."""
+    for name in ("x-facade-warning", *SHOWN):
+        headers.pop(name, None)

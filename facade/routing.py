@@ -1,4 +1,4 @@
-"""Which target a model name means. Pure but for the listings, which may have to be asked.
+"""Which targets a model name means. Pure but for the listings, which may have to be asked.
 
 The order: exact alias; wildcard alias; `upstream/model`; the upstream whose listing has it.
 A name nobody has makes one refresh; an upstream whose listing fails then is tried, for it alone
@@ -9,10 +9,11 @@ carry its prompt to a cloud that had nothing to do with it. Otherwise the name i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import Struct
 
+from facade.config import ModelSettings
 from facade.discovery import Discovery, named
 from facade.errors import NotFound
 from facade.waits import Wait
@@ -25,53 +26,65 @@ class Route(Struct, frozen=True):
     model: str
 
 
-class Routing:
-    """`aliases` maps a name or a pattern with one `*` to targets (`upstream/model`)."""
+class Plan(Struct, frozen=True):
+    """The targets of a model name, in order. `chain`: what an alias says of trying them.
 
-    def __init__(self, aliases: Mapping[str, Sequence[str]], discovery: Discovery) -> None:
+    None: an upstream's own name for a model, which is one target, tried once.
+    """
+
+    routes: tuple[Route, ...]
+    chain: ModelSettings | None = None
+
+
+class Routing:
+    """`aliases` maps a name or a pattern with one `*` to its settings."""
+
+    def __init__(self, aliases: Mapping[str, ModelSettings], discovery: Discovery) -> None:
         self._aliases = aliases
         self._discovery = discovery
+        self._plans = {name: _plan(alias, "") for name, alias in aliases.items() if "*" not in name}
 
     @property
     def names(self) -> list[str]:
         """The aliases that are names, not patterns."""
-        return [name for name in self._aliases if "*" not in name]
+        return list(self._plans)
 
-    def plan(self, model: str) -> Route | Wait[Route]:
-        """The route for a model name; raises NotFound (also through the Wait)."""
-        route = self._configured(model) or self._listed(model)
-        if route:
-            return route
+    def plan(self, model: str) -> Plan | Wait[Plan]:
+        """The plan for a model name; raises NotFound (also through the Wait)."""
+        plan = self._configured(model) or self._listed(model)
+        if plan:
+            return plan
         return asyncio.ensure_future(self._after_refresh(model))
 
-    def _configured(self, model: str) -> Route | None:
-        exactly = named(self._aliases, model)
-        if exactly and "*" not in model:
-            return _route(exactly[0], "")
-        for pattern, targets in self._aliases.items():
+    def _configured(self, model: str) -> Plan | None:
+        exactly = named(self._plans, model)
+        if exactly:
+            return exactly
+        for pattern, alias in self._aliases.items():
             matched = _matched(pattern, model)
             if matched is not None:
-                return _route(targets[0], matched)
+                return _plan(alias, matched)
         first, slash, rest = model.partition("/")
-        return Route(first, rest) if slash and rest and first in self._discovery.listings else None
+        known = slash and rest and first in self._discovery.listings
+        return Plan((Route(first, rest),)) if known else None
 
-    def _listed(self, model: str) -> Route | None:
+    def _listed(self, model: str) -> Plan | None:
         for name, listing in self._discovery.listings.items():
             if listing.find(model):
-                return Route(name, model)
+                return Plan((Route(name, model),))
         return None
 
-    async def _after_refresh(self, model: str) -> Route:
+    async def _after_refresh(self, model: str) -> Plan:
         refreshing = self._discovery.refresh()
         if refreshing:
             await refreshing
-        route = self._listed(model)
-        if route:
-            return route
+        plan = self._listed(model)
+        if plan:
+            return plan
         listings = self._discovery.listings
         for name, listing in listings.items():
             if listing.error or (len(listings) == 1 and not listing.lists):
-                return Route(name, model)
+                return Plan((Route(name, model),))
         raise self.unknown(model)
 
     def unknown(self, model: str) -> NotFound:
@@ -84,6 +97,10 @@ class Routing:
             param="model",
             code="model_not_found",
         )
+
+
+def _plan(alias: ModelSettings, matched: str) -> Plan:
+    return Plan(tuple(_route(target, matched) for target in alias.targets), alias)
 
 
 def _route(target: str, matched: str) -> Route:

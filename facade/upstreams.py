@@ -74,12 +74,16 @@ class Upstream:
         self._amends = dialect if isinstance(dialect, Amends) else None
         self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
 
-    async def open(self, encoded: Encoded, reply: Reply, held: Held) -> Answering:
-        """Send one call and wait for its first content. Raises UpstreamError."""
+    async def open(self, encoded: Encoded, reply: Reply, held: Held, until: float) -> Answering:
+        """Send one call and wait for its first content. Raises UpstreamError.
+
+        `until`: when the request's time is over, by the loop's time.
+        """
         clocks = Clocks(
             self.traits.timeouts,
             loads=self._loading is not None,
             silent=encoded.stream is None or encoded.heartbeat is None,
+            until=until,
         )
         held.add(clocks.stop)
         if self._loading:

@@ -123,7 +123,7 @@ class OpenAIFace:
         answer.whole(200, JSON, msgspec.json.encode(said))
 
     async def _routed(self, wanted: str) -> Model:
-        route = await result_of(self._routing.plan(wanted))
+        route = (await result_of(self._routing.plan(wanted))).routes[0]
         listing = self._discovery.listings[route.upstream]
         found = listing.find(route.model)
         if found:

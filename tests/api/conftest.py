@@ -18,7 +18,9 @@ import pytest_asyncio
 import uvloop
 from openai import AsyncOpenAI
 
+from facade import attempts
 from tests.api.asking import ask
+from tests.api.chains import Pair
 from tests.api.serving import DIALECTS, Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream
 
@@ -105,3 +107,27 @@ def fake(upstreams: FakeUpstream) -> FakeUpstream:
 def facade(live: Facade, fake: FakeUpstream) -> Facade:
     """The facade of the module, its upstream as if nothing had been asked of it."""
     return live
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long between two attempts."""
+    monkeypatch.setattr(attempts, "_FIRST_BACKOFF", 0.001)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def others() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+def second(others: FakeUpstream) -> FakeUpstream:
+    """Another upstream, as if nothing had been asked of it."""
+    others.reset()
+    return others
+
+
+@pytest.fixture
+def pair(fake: FakeUpstream, second: FakeUpstream, tmp_path: Path) -> Pair:
+    return Pair(fake, second, tmp_path)

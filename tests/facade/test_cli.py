@@ -44,7 +44,8 @@ def test_check_says_what_would_be_served_and_no_secret(tmp_path: Path) -> None:
         '  options for llama3.1: {"num_ctx":4096}\n'
         "upstream cloud: openai at https://llm.example.org/v1, not local, with a key\n"
         "  clocks: connect 5 s, load 300 s, first_token 2.5 s, idle 30 s, total 580 s\n"
-        "model assistant: local/llama3.1 (not used yet: cloud/gpt)\n"
+        "model assistant: local/llama3.1, then cloud/gpt\n"
+        "  2 retries, commit first-token\n"
     )
 
 
