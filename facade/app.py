@@ -20,6 +20,7 @@ from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
+from facade.keys import keyring
 from facade.pipeline import Identity, Pipeline
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
@@ -57,15 +58,12 @@ def build(settings: Settings) -> Application:
     discovery = Discovery(upstreams)
     routing = Routing(settings.models, discovery)
     pipeline = Pipeline(routing, discovery, upstreams, settings.server.deadline)
-    faces = (
-        OpenAIFace(pipeline, discovery, routing, _identify),
-        OperationsFace(discovery),
-    )
-    edge = Edge(settings.server, _new_id)
-    routes = {
-        path: edge(handle, *methods)
-        for face in faces
-        for path, (handle, methods) in face.routes().items()
+    edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
+    openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
+    public = OperationsFace(discovery).routes()
+    routes = {path: edge(handle, *methods) for path, (handle, methods) in openai.items()}
+    routes |= {
+        path: edge(handle, *methods, public=True) for path, (handle, methods) in public.items()
     }
     handlers = [
         ASGIRouteHandler(path, copy_scope=False)(route)

@@ -11,6 +11,8 @@ import gc
 import importlib.metadata
 import logging
 import os
+import re
+import secrets
 import signal
 import socket
 import sys
@@ -21,9 +23,11 @@ from typing import Final
 import msgspec
 import uvicorn
 
-from facade.config import ConfigError, ServerSettings, Settings, UpstreamSettings
+from facade.config import ConfigError, Settings, UpstreamSettings, pepper
 from facade.defaults import Served, choose
 from facade.embedded import NAME, Engine, EngineFailed, PullFailed, pull
+from facade.keys import new_key
+from facade.listening import ServerSettings
 
 _DRAIN: Final = 10  # seconds that answers under way have after SIGTERM
 _COLLECT_EVERY: Final = 10_000  # containers; a request makes and frees some hundred
@@ -77,26 +81,55 @@ def _parser() -> argparse.ArgumentParser:
     pulling = models.add_subparsers(required=True, metavar="command").add_parser(
         "pull", help="fetch the embedded model; its hash is checked"
     )
-    for command in (serve, check):
+    keys = commands.add_parser("keys", help="the keys of callers")
+    making = keys.add_subparsers(required=True, metavar="command").add_parser(
+        "new", help="make a key: its secret, and the table to paste into the configuration"
+    )
+    making.add_argument("--name", type=_key_name, default="client", help="whose key it is")
+    for command in (serve, check, making):
         command.add_argument("--config", metavar="FILE", help=".toml or .yaml; else FACADE_CONFIG")
+    for command in (serve, check):
         command.add_argument("--host", help="where to listen; else FACADE_HOST, else 127.0.0.1")
         command.add_argument("--port", type=int, help="0: any free; else FACADE_PORT, else 8080")
     serve.set_defaults(run=_serve)
     check.set_defaults(run=_check)
     pulling.set_defaults(run=_pull)
+    making.set_defaults(run=_new_key)
     return parser
 
 
-def _chosen(asked: argparse.Namespace) -> Served:
+def _file(asked: argparse.Namespace) -> Path | None:
     file = asked.config or os.environ.get("FACADE_CONFIG")
+    return Path(file) if file else None
+
+
+def _chosen(asked: argparse.Namespace) -> Served:
     given = {"host": asked.host, "port": asked.port}
     flags = {name: value for name, value in given.items() if value is not None}
-    return choose(os.environ, Path(file) if file else None, flags)
+    return choose(os.environ, _file(asked), flags)
 
 
 def _pull(_: argparse.Namespace) -> int:
     pull()
     return 0
+
+
+def _new_key(asked: argparse.Namespace) -> int:
+    known = pepper(os.environ, _file(asked))
+    mixed_in = known or secrets.token_hex(32)
+    secret, table = new_key(asked.name, mixed_in)
+    print(f"The secret, shown only this once; clients send it as their API key:\n\n{secret}\n")
+    if not known:
+        print("No pepper is configured yet: this new one goes into [server] (or FACADE_PEPPER)")
+        print(f'of every facade that shall know the key:\n\npepper = "{mixed_in}"\n')
+    print(f"The key, to be pasted into the configuration:\n\n{table}")
+    return 0
+
+
+def _key_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise argparse.ArgumentTypeError("only letters, digits, '_' and '-'")
+    return text
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -109,7 +142,14 @@ def _check(asked: argparse.Namespace) -> int:
 def _described(settings: Settings) -> Iterator[str]:
     server = settings.server
     yield f"The configuration is valid. Clients would use {_url(server, server.port)}"
-    yield f"for the hosts {', '.join(server.allowed_hosts)}; no key is asked of them."
+    hosts = f"for the hosts {', '.join(server.allowed_hosts)}"
+    yield "with a key." if settings.keys else f"{hosts}; no key is asked of them."
+    for name, key in settings.keys.items():
+        known = (
+            f"whoever asks from {', '.join(key.networks)} {hosts}" if key.networks else "a secret"
+        )
+        rights = f"{', '.join(key.models) or 'every model'}{', admin' if key.admin else ''}"
+        yield f"key {name}: {known}, {key.priority}, {rights}"
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():

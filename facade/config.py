@@ -6,7 +6,6 @@ line over the environment over the file; without a file the environment makes th
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,31 +19,9 @@ from adapters.registry import DIALECTS
 from facade import environment
 from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
+from facade.keys import KeySettings, check_keys
+from facade.listening import DAY, Count, ServerSettings, checked_server, is_loopback
 from facade.vendors import filled
-
-Count = Annotated[int, Meta(ge=1)]
-Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
-_DAY: Final = 86_400  # seconds; also keeps infinity away from timers
-Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
-
-
-class ServerSettings(Struct, frozen=True, kw_only=True):
-    """`[server]`: where the facade listens and whom it answers.
-
-    `allowed_hosts` are names in a request's Host, without port ("*": any; empty: loopback
-    names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut, a
-    request of `deadline` seconds is too.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    allow_anonymous: bool = False
-    allowed_hosts: tuple[str, ...] = ()
-    cors_allow_origins: tuple[str, ...] = ()
-    max_body: Count = 32 * 1024 * 1024
-    client_idle: Seconds = 60
-    deadline: Seconds = 590  # the SDK gives up at 600
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class UpstreamModelSettings(Struct, frozen=True, kw_only=True):
@@ -100,14 +77,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     upstreams: dict[str, UpstreamSettings] = field(default_factory=dict)
     models: dict[str, ModelSettings] = field(default_factory=dict)
+    keys: dict[str, KeySettings] = field(default_factory=dict)
 
 
 # fmt: off
 NOT_BUILT: Final = frozenset({
-    "ops_host", "ops_port", "trusted_proxies", "ip_allowlist", "pepper", "workers",
+    "ops_host", "ops_port", "workers", "local_only", "native_options",
     "slots", "embedding_slots", "queue", "limits",
     "busy", "cold", "report_model",
-    "store", "jobs", "keys",
+    "store", "jobs",
 })
 # fmt: on
 
@@ -128,13 +106,10 @@ def load(
     said, sources = environment.given(environ)
     flags = flags or {}
     if file:  # in which the upstreams are
-        sources = {key: source for key, source in sources.items() if key[0] == "server"}
+        sources = {key: source for key, source in sources.items() if key[0] != "upstreams"}
     sources = sources | {("server", name): f"--{name}" for name in flags}
     try:
-        document = parse(file) if file else said
-        if isinstance(document, dict) and isinstance(document.get("server", {}), dict):
-            server = document.get("server", {}) | said["server"] | flags
-            document = document | {"server": server}
+        document = _laid_over(parse(file) if file else said, said, flags)
         if isinstance(document, dict) and isinstance(document.get("upstreams", {}), dict):
             upstreams = filled(document.get("upstreams", {}), environ, sources)
             document = document | {"upstreams": upstreams}
@@ -147,12 +122,30 @@ def load(
         raise ConfigError(_sentence(fault, str(file or "environment"), sources)) from None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the host surely is this machine. Any other name than localhost is not."""
+def pepper(environ: Mapping[str, str], file: Path | None) -> Secret | None:
+    """The pepper alone: the file may still lack the keys without which it is not valid."""
+    said, sources = environment.given(environ)
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+        document = _laid_over(parse(file) if file else {}, said, {})
+        server = document.get("server") if isinstance(document, dict) else None
+        known = server.get("pepper") if isinstance(server, dict) else None
+        only = {} if known is None else {"pepper": known}
+        folder = file.parent if file else Path()
+        return Reader(environ, folder, NOT_BUILT).table(only, ServerSettings, ("server",)).pepper
+    except Fault as fault:
+        raise ConfigError(_sentence(fault, str(file or "environment"), sources)) from None
+
+
+def _laid_over(
+    document: object, said: Mapping[str, Mapping[str, object]], flags: Mapping[str, object]
+) -> object:
+    """The document with what the environment and then the command line say, table by table."""
+    if not isinstance(document, dict):
+        return document
+    for name, table in {"server": {**said["server"], **flags}, "keys": said["keys"]}.items():
+        if isinstance(document.get(name, {}), dict):
+            document = document | {name: document.get(name, {}) | table}
+    return document
 
 
 def _sentence(fault: Fault, origin: str, sources: Mapping[Key, str]) -> str:
@@ -165,42 +158,12 @@ def _sentence(fault: Fault, origin: str, sources: Mapping[Key, str]) -> str:
 
 def _checked(settings: Settings) -> Settings:
     """The settings with what follows from others filled in. Raises Fault for what cannot be."""
-    server = _server(settings.server)
+    server = checked_server(settings.server, keyed=bool(settings.keys))
+    check_keys(settings.keys, server.pepper)
     upstreams = {name: _upstream(settings, name) for name in settings.upstreams}
     for alias, model in settings.models.items():
         _check_alias(alias, model, upstreams)
-    return Settings(server=server, upstreams=upstreams, models=settings.models)
-
-
-LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-
-
-def _server(server: ServerSettings) -> ServerSettings:
-    host = server.host.strip("[]")
-    if not re.fullmatch(r"[\w.:%-]+", host, re.ASCII):
-        raise Fault("expected an address or a name of this machine", ("server", "host"))
-    if not (is_loopback(host) or server.allow_anonymous):
-        raise Fault(
-            f"{host!r} can be reached from other machines and no keys are configured: "
-            "bind to 127.0.0.1, or set allow_anonymous = true (FACADE_ALLOW_ANONYMOUS=true) "
-            "to answer everybody who reaches it",
-            ("server", "host"),
-        )
-    for index, name in enumerate(server.allowed_hosts):
-        if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*", name):
-            raise Fault(
-                f"{name!r} is no host name; write it without scheme, port and path",
-                ("server", "allowed_hosts", f"[{index}]"),
-            )
-    for index, origin in enumerate(server.cors_allow_origins):
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
-            raise Fault(
-                f"{origin!r} is no origin; write it like https://chat.example.org",
-                ("server", "cors_allow_origins", f"[{index}]"),
-            )
-    own = {f"[{host}]" if ":" in host else host} if is_loopback(host) else set()
-    allowed = server.allowed_hosts or (*LOOPBACK_NAMES, *own.difference(LOOPBACK_NAMES))
-    return replace(server, host=host, allowed_hosts=tuple(name.lower() for name in allowed))
+    return replace(settings, server=server, upstreams=upstreams)
 
 
 def _upstream(settings: Settings, name: str) -> UpstreamSettings:
@@ -219,9 +182,9 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
     if _is_served_by(settings.server, url):
         raise Fault("the URL is the facade's own address; only clients use it", (*key, "base_url"))
     for clock, limit in asdict(upstream.timeouts).items():
-        if not 0 < limit <= _DAY:
+        if not 0 < limit <= DAY:
             raise Fault(
-                f"expected seconds, more than 0 and at most {_DAY}", (*key, "timeouts", clock)
+                f"expected seconds, more than 0 and at most {DAY}", (*key, "timeouts", clock)
             )
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))

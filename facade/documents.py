@@ -69,7 +69,7 @@ class Reader(Struct, frozen=True):
     def table(self, raw: object, kind: type[T], key: Key = ()) -> T:
         """`raw` as the Struct `kind`. Raises Fault for the first thing that does not fit."""
         table = _table(raw, key)
-        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for name in table:
             if name in fields:
                 continue
@@ -81,7 +81,7 @@ class Reader(Struct, frozen=True):
                 raise Fault(f"the key {name!r} is missing{_at(key)}")
         return kind(
             **{
-                name: self._value(raw, fields[name].type, (*key, name))
+                fields[name].name: self._value(raw, fields[name].type, (*key, name))
                 for name, raw in table.items()
             }
         )

@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from adapters.errors import UpstreamError
 from adapters.rate_limits import SHOWN
-from facade.config import ServerSettings
-from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, told
+from facade.auth import ANYBODY, Address, Caller, Keyring, Networks, address_of, sent_secret
+from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, Unauthorized, told
 from facade.faces import sse
+from facade.listening import ServerSettings
 from facade.wire.answer import AnswerWriter
 from facade.wire.asgi import read_body
 from facade.wire.connection import Connection, Stalls
@@ -42,6 +43,7 @@ class Request(Struct, frozen=True):
     path: str
     headers: Mapping[str, str]
     body: bytes = b""
+    caller: Caller = ANYBODY
 
 
 Handle = Callable[[Request, AnswerWriter], Awaitable[None]]
@@ -50,18 +52,26 @@ Handle = Callable[[Request, AnswerWriter], Awaitable[None]]
 class Edge:
     """`ids` gives a new id with each call: letters and digits, never the same twice."""
 
-    def __init__(self, server: ServerSettings, ids: Callable[[], str]) -> None:
+    def __init__(self, server: ServerSettings, keyring: Keyring, ids: Callable[[], str]) -> None:
         self._server = server
+        self._keyring = keyring
         self._ids = ids
         self._stalls = Stalls(server.client_idle)
+        self._allowlist = Networks(server.ip_allowlist)
+        self._proxies = Networks(server.trusted_proxies)
+        self._looks_at_addresses = bool(self._allowlist or keyring.neighbours)
 
-    def __call__(self, handle: Handle, *methods: str) -> ASGIApp:
-        """`handle` as an ASGI application that answers these methods (none: all of them)."""
+    def __call__(self, handle: Handle, *methods: str, public: bool = False) -> ASGIApp:
+        """`handle` as an ASGI application that answers these methods (none: all of them).
+
+        A `public` one asks for no key, and answers whatever address it is asked from.
+        """
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             began = time.perf_counter()
             visit = _Visit(self, handle, methods, f"req_{self._ids()}")
-            await visit.read(cast(HTTPScope, scope), receive, self._server.max_body)
+            asked = cast(HTTPScope, scope)
+            await visit.read(asked, receive, self._server.max_body, public=public)
             extensions = scope.get("extensions") or {}
             connection = cast(Connection | None, extensions.get(CONNECTION))
             client = Client(receive, send, connection)
@@ -71,20 +81,56 @@ class Edge:
 
         return application
 
-    def admit(self, request: Request, scheme: str) -> None:
-        """Without keys, whoever reaches us is answered: so a web page must not reach us."""
-        host = request.headers.get("host", "").lower()
-        self._check_host(host)
-        origin = request.headers.get("origin")
-        if not origin or origin.lower() == f"{scheme}://{host}":
-            return
-        if origin not in self._server.cors_allow_origins:
+    def address(self, scope: HTTPScope) -> Address | None:
+        """Where a request comes from, if that matters. Raises Forbidden where nobody may ask."""
+        if not self._looks_at_addresses:
+            return None
+        peer = scope["client"]
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        address = address_of(peer[0] if peer else "", forwarded, self._proxies)
+        if self._allowlist and address not in self._allowlist:
             raise Forbidden(
-                f"the origin '{origin}' is not allowed: see server.cors_allow_origins",
-                code="origin_not_allowed",
+                "requests from this address are not answered: see server.ip_allowlist",
+                code="ip_not_allowed",
             )
+        return address
+
+    def admit(
+        self, headers: Mapping[str, str], scheme: str, address: Address | None, *, keyless: bool
+    ) -> Caller:
+        """Who asks. Raises Forbidden or Unauthorized for whoever may not."""
+        host = headers.get("host", "").lower()
+        if not self._keyring:
+            self._check_host(host)
+        self._check_origin(headers.get("origin"), f"{scheme}://{host}")
+        return self._caller(headers, address) if self._keyring and not keyless else ANYBODY
+
+    def _caller(self, headers: Mapping[str, str], address: Address | None) -> Caller:
+        """Whom the secret names, or the address where none was sent."""
+        secret = sent_secret(headers)
+        if secret:
+            caller = self._keyring.holder(secret)
+            said = "the API key is not one of the facade's"
+        else:
+            caller = self._keyring.neighbour(address)
+            said = "no API key was sent: the facade takes it as 'Authorization: Bearer KEY'"
+        if caller is None:
+            raise Unauthorized(said)
+        if not secret:
+            self._check_host(headers.get("host", "").lower())
+        return caller
+
+    def _check_origin(self, origin: str | None, own: str) -> None:
+        """A web page may ask only where it is ours or allowed: it asks as whoever looks at it."""
+        if not origin or origin.lower() == own or origin in self._server.cors_allow_origins:
+            return
+        raise Forbidden(
+            f"the origin '{origin}' is not allowed: see server.cors_allow_origins",
+            code="origin_not_allowed",
+        )
 
     def _check_host(self, host: str) -> None:
+        """For whoever sends no secret: under a name of its own a web page is of the same origin."""
         allowed = self._server.allowed_hosts
         if "*" in allowed or host in allowed:
             return
@@ -111,6 +157,7 @@ class _Visit:
     """One request on its way through the edge."""
 
     request: Request
+    _preflight = False
 
     def __init__(self, edge: Edge, handle: Handle, methods: tuple[str, ...], id_: str) -> None:
         self._edge = edge
@@ -119,7 +166,7 @@ class _Visit:
         self._id = id_
         self._refused: FacadeError | None = None
 
-    async def read(self, scope: HTTPScope, receive: Receive, most: int) -> None:
+    async def read(self, scope: HTTPScope, receive: Receive, most: int, *, public: bool) -> None:
         """The request; a body beyond `most` bytes, or of a request that is refused, is not read."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
@@ -127,12 +174,17 @@ class _Visit:
         path = unquote(scope["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
         method = scope["method"]
         self.request = Request(method, path, headers)
+        self._preflight = bool(self._methods) and method == "OPTIONS" and "origin" in headers
         try:
-            self._edge.admit(self.request, scope.get("scheme", "http"))
-            preflight = method == "OPTIONS" and "origin" in headers
-            if self._methods and method not in self._methods and not preflight:
+            address = None if public else self._edge.address(scope)
+            keyless = public or self._preflight  # which carries no key, and reaches no handler
+            caller = self._edge.admit(
+                headers, scope.get("scheme", "http"), address, keyless=keyless
+            )
+            if self._methods and method not in self._methods and not self._preflight:
                 raise MethodNotAllowed(path, method, self._methods)
-            self.request = Request(method, path, headers, await read_body(receive, most))
+            body = await read_body(receive, most)
+            self.request = Request(method, path, headers, body, caller)
         except FacadeError as refused:
             self._refused = refused
 
@@ -142,7 +194,7 @@ class _Visit:
         try:
             if self._refused is not None:
                 raise self._refused
-            if self._methods and self.request.method == "OPTIONS":
+            if self._preflight:
                 answer.whole(200, _preflight(self.request, self._methods), b"")
             else:
                 await self._handle(self.request, answer)

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 class Given(NamedTuple):
     """A document as a file would give it, and the variable that each of its keys came from."""
 
-    document: dict[str, dict[str, object]]
+    document: dict[str, Mapping[str, object]]
     sources: dict[Key, str]
 
 
@@ -43,13 +43,14 @@ def given(environ: Mapping[str, str]) -> Given:
         found[row.key] = row.read(*values)
         sources[row.key] = row.variables[0]
     server = {key[1]: value for key, value in found.items() if key[0] == "server"}
+    keys = {key[1]: {key[2]: value} for key, value in found.items() if key[0] == "keys"}
     upstreams: dict[str, object] = {}
     for name in dict.fromkeys(row.key[1] for row in ROWS if row.key[0] == "upstreams"):
         own = {key[2]: value for key, value in found.items() if key[:2] == ("upstreams", name)}
         table = _table(name, own)
         if table:
             upstreams[name] = table
-    return Given({"server": server, "upstreams": upstreams}, sources)
+    return Given({"server": server, "upstreams": upstreams, "keys": keys}, sources)
 
 
 def _table(name: str, own: dict[str, object]) -> dict[str, object] | None:
@@ -144,6 +145,8 @@ ROWS: Final = (
     Row(("FACADE_PORT",), ("server", "port"), _whole_number),
     Row(("FACADE_ALLOW_ANONYMOUS",), ("server", "allow_anonymous"), _flag),
     Row(("FACADE_ALLOWED_HOSTS",), ("server", "allowed_hosts"), _names),
+    Row(("FACADE_PEPPER",), ("server", "pepper"), _reference("FACADE_PEPPER")),
+    Row(("FACADE_API_KEY",), ("keys", "environment", "secret"), _reference("FACADE_API_KEY")),
     Row(("OLLAMA_BASE_URL",), ("upstreams", "ollama", "base_url"), _ollama_url),
     Row(("OLLAMA_HOST",), ("upstreams", "ollama", "base_url"), _ollama_url),
     Row(

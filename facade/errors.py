@@ -2,6 +2,7 @@
 
     FacadeError
     ├── BadRequest          400, with `param` naming the field
+    ├── Unauthorized        401
     ├── Forbidden           403
     ├── NotFound            404
     ├── MethodNotAllowed    405
@@ -89,6 +90,13 @@ LONGEST_CLIENT_WAIT: Final = 60.0  # seconds; beyond it one SDK ignores Retry-Af
 
 class BadRequest(FacadeError):
     status, type, code = 400, "invalid_request_error", None
+
+
+class Unauthorized(FacadeError):
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"www-authenticate": "Bearer"}
 
 
 class Forbidden(FacadeError):

@@ -15,9 +15,11 @@ from msgspec import NODEFAULT, Struct
 
 from adapters.providers import PROVIDERS
 from facade import config
-from facade.config import ModelSettings, ServerSettings, UpstreamSettings, load
+from facade.config import ModelSettings, UpstreamSettings, load
 from facade.deadlines import Timeouts
 from facade.environment import ROWS
+from facade.keys import KeySettings
+from facade.listening import ServerSettings
 from facade.routes.docs import OPERATIONS
 from facade.routes.openai import OpenAIFace
 from facade.routes.operations import OperationsFace
@@ -28,6 +30,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "`[server]`": ServerSettings,
     "`[upstreams.NAME]`": UpstreamSettings,
     "`[models.ALIAS]`": ModelSettings,
+    "`[keys.NAME]`": KeySettings,
 }
 
 
@@ -101,7 +104,7 @@ def test_the_example_of_the_readme_is_a_valid_file(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     file = tmp_path / "facade.toml"
     file.write_text(example)
-    settings = load({"OPENAI_API_KEY": "sk-1"}, file)
+    settings = load({"OPENAI_API_KEY": "sk-1", "AGENTS_KEY": "sk-2"}, file)
     assert {"local", "cloud"} == settings.upstreams.keys()
     assert tomllib.loads(example)["models"].keys() == settings.models.keys()
     assert "sk-1" == settings.upstreams["cloud"].api_key

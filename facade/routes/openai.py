@@ -14,9 +14,10 @@ from adapters.dialect import Completes, Dialect, Embeds, Encoded, Reply, Target
 from adapters.errors import InvalidRequest
 from adapters.wire import CompletionCall, Message
 from facade import tokens
+from facade.auth import Caller, may
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
-from facade.errors import told
+from facade.errors import NotFound, told
 from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
@@ -68,7 +69,7 @@ class OpenAIFace:
             streamed=bool(asked.stream),
             media=_has_media(asked.messages),
         )
-        await self._pipeline.run(ask, self._identify(), answer)
+        await self._run(request.caller, ask, answer)
 
     async def completion(self, request: Request, answer: AnswerWriter) -> None:
         call = requests.completion(request.body)
@@ -92,7 +93,7 @@ class OpenAIFace:
             face=lambda reply: CompletionFace(asked, reply),
             streamed=bool(asked.stream),
         )
-        await self._pipeline.run(ask, self._identify(), answer)
+        await self._run(request.caller, ask, answer)
 
     async def embedding(self, request: Request, answer: AnswerWriter) -> None:
         call = requests.embedding(request.body)
@@ -108,16 +109,34 @@ class OpenAIFace:
             )
 
         ask = Ask(model=call.request.model, input="input", encode=encode, face=_no_face)
+        await self._run(request.caller, ask, answer)
+
+    async def _run(self, caller: Caller, ask: Ask, answer: AnswerWriter) -> None:
+        self._check(caller, ask.model)
         await self._pipeline.run(ask, self._identify(), answer)
 
-    async def models(self, _: Request, answer: AnswerWriter) -> None:
-        """All models."""
-        said = {"object": "list", "data": list((await self._listed()).values())}
+    def _check(self, caller: Caller, model: str) -> None:
+        """404 as OpenAI says it, the same whether there is such a model or not."""
+        if not may(caller, model, self._discovery.listings):
+            raise NotFound(
+                f"the model '{model}' does not exist or your key may not use it: "
+                "GET /v1/models lists those it may",
+                param="model",
+                code="model_not_found",
+            )
+
+    async def models(self, request: Request, answer: AnswerWriter) -> None:
+        """All models that the caller may ask for."""
+        upstreams = self._discovery.listings
+        models = await self._listed()
+        data = [model for name, model in models.items() if may(request.caller, name, upstreams)]
+        said = {"object": "list", "data": data}
         answer.whole(200, JSON, msgspec.json.encode(said))
 
     async def model(self, request: Request, answer: AnswerWriter) -> None:
         """The model whose id stands in the path, by any name that it can be asked for."""
         wanted = request.path.removeprefix("/v1/models/")
+        self._check(request.caller, wanted)
         models = await self._listed()
         said = models.get(wanted) or await self._routed(wanted)
         answer.whole(200, JSON, msgspec.json.encode(said))

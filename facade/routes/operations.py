@@ -21,7 +21,7 @@ _BASES: Final = ("/chat/completions", "/completions", "/embeddings", "/models")
 
 
 class OperationsFace:
-    """The handlers for people and for orchestrators."""
+    """The handlers for people and for orchestrators, who have no key: they tell nobody's secret."""
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery

@@ -47,7 +47,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def answer_to(
-    greeting: str, method: str, path: str, body: str | None = None
+    greeting: str, method: str, path: str, body: str | None = None, key: str = "none"
 ) -> Iterator[http.client.HTTPResponse]:
     """The head of the answer is there, its body may still be on its way."""
     url = re.search(r"http://\S+", greeting)
@@ -55,7 +55,7 @@ def answer_to(
     with contextlib.closing(
         http.client.HTTPConnection(urlsplit(url[0]).netloc, timeout=WAIT)
     ) as connection:
-        connection.request(method, path, body)
+        connection.request(method, path, body, {"authorization": f"Bearer {key}"})
         with connection.getresponse() as answer:
             yield answer
 

@@ -8,8 +8,14 @@ import re
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from facade.auth import Caller
+from facade.config import load
+from facade.keys import keyring
 from tests.facade.command import SmallOllama, answer_to, ended, facade, serving
 from tests.facade.config_files import LOCAL, write
 
@@ -47,6 +53,96 @@ def test_check_says_what_would_be_served_and_no_secret(tmp_path: Path) -> None:
         "model assistant: local/llama3.1, then cloud/gpt\n"
         "  2 retries, commit first-token\n"
     )
+
+
+KEYED = (
+    LOCAL
+    + """\
+[server]
+host = "0.0.0.0"
+pepper = "pepper-secret"
+[keys.agents]
+secret = "env:AGENTS_KEY"
+priority = "interactive"
+models = ["assistant", "local/*"]
+[keys.operator]
+hash = "%s"
+admin = true
+[keys.lan]
+from = ["10.0.0.0/8", "fd00::/8"]
+priority = "batch"
+"""
+)
+
+
+def test_check_says_who_may_ask_and_no_secret(tmp_path: Path) -> None:
+    file = write(tmp_path, KEYED % ("0a" * 32))
+    done = facade("check", "--config", str(file), AGENTS_KEY="sk-secret")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith(
+        "The configuration is valid. Clients would use http://127.0.0.1:8080/v1\n"
+        "with a key.\n"
+        "key agents: a secret, interactive, assistant, local/*\n"
+        "key operator: a secret, normal, every model, admin\n"
+        "key lan: whoever asks from 10.0.0.0/8, fd00::/8 for the hosts localhost, 127.0.0.1, "
+        "[::1], batch, every model\n"
+        "upstream local:"
+    )
+    assert "secret-" not in done.stdout
+    assert "0a0a" not in done.stdout
+
+
+def _new_key(said: str) -> tuple[str, str]:
+    """The secret, and what is to be pasted."""
+    (secret,) = re.findall(r"^sk-\S{43}$", said, re.MULTILINE)
+    assert 1 == said.count(secret)
+    return secret, said[said.index("[keys.") :]
+
+
+def test_a_new_key_opens_a_facade_that_has_its_table(tmp_path: Path) -> None:
+    # The file cannot be served before it has a key.
+    text = f'{LOCAL}[server]\nhost = "0.0.0.0"\npepper = "env:PEPPER"\n'
+    file = str(write(tmp_path, text))
+    done = facade("keys", "new", "--name", "ci", "--config", file, PEPPER="p")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "pepper" not in done.stdout
+    secret, table = _new_key(done.stdout)
+    again = facade("keys", "new", "--name", "ci", PEPPER="p", FACADE_CONFIG=file)
+    assert secret != _new_key(again.stdout)[0]
+    write(tmp_path, text + table)
+    with serving("--config", file, PEPPER="p") as (process, greeting):
+        for sent, status in ((secret, 200), ("sk-other", 401)):
+            with answer_to(greeting, "GET", "/v1/models/local/m", key=sent) as answer:
+                assert (status == 401) == (answer.status == 401)
+        process.send_signal(signal.SIGTERM)
+        _, errors = ended(process)
+    assert secret not in errors
+
+
+def test_without_a_pepper_a_new_key_brings_one(tmp_path: Path) -> None:
+    done = facade("keys", "new")
+    secret, table = _new_key(done.stdout)
+    (line,) = re.findall(r"^pepper = .*$", done.stdout, re.MULTILINE)
+    assert table.startswith("[keys.client]\nhash = ")
+    settings = load({}, write(tmp_path, f"{LOCAL}[server]\n{line}\n{table}"))
+    caller = keyring(settings.keys, settings.server.pepper).holder(secret)
+    assert caller == Caller("client")
+    given = facade("keys", "new", FACADE_PEPPER="p")
+    assert "pepper" not in given.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name", "a.b"), "argument --name: only letters, digits, '_' and '-'"),
+        (("--config", "nowhere.toml"), "nowhere.toml: the file cannot be read"),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_one_sentence(arguments: Sequence[str], said: str) -> None:
+    done = facade("keys", "new", *arguments)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_file_may_be_named_by_a_variable_and_a_wrong_one_is_told(tmp_path: Path) -> None:

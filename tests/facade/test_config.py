@@ -10,7 +10,6 @@ import pytest
 
 from facade.config import (
     ModelSettings,
-    ServerSettings,
     Settings,
     UpstreamModelSettings,
     UpstreamSettings,
@@ -18,6 +17,7 @@ from facade.config import (
 )
 from facade.deadlines import Timeouts
 from facade.documents import Secret
+from facade.listening import ServerSettings
 from tests.facade.config_files import LOCAL, sentence, write
 
 FULL = """

@@ -78,6 +78,7 @@ SERVER_ROWS: list[tuple[dict[str, str], str, object]] = [
     ({"FACADE_ALLOW_ANONYMOUS": "true"}, "allow_anonymous", True),
     ({"FACADE_ALLOW_ANONYMOUS": "1"}, "allow_anonymous", True),
     ({"FACADE_ALLOW_ANONYMOUS": "False"}, "allow_anonymous", False),
+    ({"FACADE_PEPPER": "env:p"}, "pepper", Secret("env:p")),
     ({"FACADE_ALLOWED_HOSTS": "a.example.org, B,,"}, "allowed_hosts", ("a.example.org", "b")),
 ]
 UPSTREAM_ROWS: list[tuple[dict[str, str], dict[str, UpstreamSettings]]] = [
@@ -125,7 +126,7 @@ UPSTREAM_ROWS: list[tuple[dict[str, str], dict[str, UpstreamSettings]]] = [
 
 def test_every_row_of_the_table_is_tested_here() -> None:
     cases = [row[0] for row in SERVER_ROWS] + [row[0] for row in UPSTREAM_ROWS]
-    tested = {name for environ in cases for name in environ}
+    tested = {name for environ in cases for name in environ} | {"FACADE_API_KEY"}
     assert tested == {variable for row in ROWS for variable in row.variables}
 
 
@@ -190,8 +191,9 @@ def test_the_environment_makes_upstreams_but_no_chain_between_them() -> None:
 
 
 def test_a_key_is_never_read_as_a_reference() -> None:
-    upstream = load({"OPENAI_API_KEY": "file:/x"}).upstreams["openai"]
-    assert Secret("file:/x") == upstream.api_key
+    settings = load({"OPENAI_API_KEY": "file:/x", "FACADE_API_KEY": "file:/y"})
+    assert Secret("file:/x") == settings.upstreams["openai"].api_key
+    assert Secret("file:/y") == settings.keys["environment"].secret
 
 
 def test_every_vendor_of_the_environment_is_one_upstream_and_none_leads_to_another() -> None:
