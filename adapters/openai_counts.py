@@ -74,8 +74,11 @@ def _is_count(value: object) -> TypeGuard[int]:
 def prompt_counted(said: object) -> Counted:
     """The usage of embeddings, which have a prompt only; the caller is told 0 for unknown."""
     held = said if isinstance(said, dict) else {}
-    total = _count(held.get("total_tokens"))
-    prompt = _first(held.get("prompt_tokens"), total)
+    prompt, total = held.get("prompt_tokens"), held.get("total_tokens")
+    if _is_count(prompt) and _is_count(total) and total >= prompt:
+        return Counted(Usage(prompt, 0), _NOTHING)
+    total = _count(total)
+    prompt = _first(prompt, total)
     changes = Inside()
     _put(changes, held, "prompt_tokens", prompt or 0)
     _put(changes, held, "total_tokens", max(total or 0, prompt or 0))

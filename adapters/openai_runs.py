@@ -31,6 +31,8 @@ class _Around(NamedTuple):
         before, after = self
         if not data.startswith(before):
             return []
+        if data.find(b"\n", len(before)) == len(data) - len(_END):  # one event, as most reads are
+            return [data[len(before) : -len(after)]]
         *texts, last = data[len(before) :].split(before[-_MARK:])
         between = len(after) + len(before[:-_MARK])
         text, ended, _ = last.partition(after)

@@ -8,6 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/object and .../chat/
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import msgspec
@@ -33,7 +34,7 @@ class ChatFace:
         self._usage_chunk = b""  # the upstream's own, where it sent one
         head = self._head("chat.completion.chunk")
         self._prefix = _encode(head)[:-1] + b',"choices":[{"index":'
-        rest = b',"logprobs":null,"finish_reason":null}]'
+        rest = b'},"logprobs":null,"finish_reason":null}]'
         self._suffix = rest + (b',"usage":null}' if self._include_usage else b"}")
 
     def render(self, chunks: Iterable[Chunk]) -> bytes:
@@ -61,11 +62,11 @@ class ChatFace:
 
     def whole(self, chunks: Iterable[Chunk]) -> bytes:
         """The chunks folded into one chat.completion."""
-        choices: dict[int, _Choice] = {}
+        choices: defaultdict[int, _Choice] = defaultdict(_Choice)
         for chunk in chunks:
             if chunk.usage:
                 self._usages.append(chunk.usage)
-            choices.setdefault(chunk.choice, _Choice()).add(chunk)
+            choices[chunk.choice].add(chunk)
         answer = self._head("chat.completion")
         answer["choices"] = [choices[index].json(index, self._legacy) for index in sorted(choices)]
         usage = total(self._usages)
@@ -107,9 +108,8 @@ class ChatFace:
 
     def _text(self, choice: int, pieces: list[str]) -> bytes:
         before = self._prefix + b'%d,"delta":{"content":' % choice
-        after = b"}" + self._suffix
-        between = after + sse.BETWEEN + before
-        return before + between.join(map(_encode, pieces)) + after
+        between = self._suffix + sse.BETWEEN + before
+        return before + between.join(map(_encode, pieces)) + self._suffix
 
     def _delta(
         self,
