@@ -22,6 +22,7 @@ from facade.breaker import Breaker, Breakers, Rest
 from facade.routing import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
+LONGEST_COOLING: Final = 3600.0  # seconds; an upstream may say anything
 _FIRST_BACKOFF: Final = 0.25  # seconds; doubled each time
 _LONGEST_BACKOFF: Final = 4.0
 _UNSAID: Final = 2.0  # seconds, where every target is limited and none says for how long
@@ -72,7 +73,7 @@ def decide(error: UpstreamError, so: So) -> Decision:
         return _NEXT
     asked = error.retry_after or 0.0
     if not (error.retry and so.retries) or asked > LONGEST_WAIT:
-        cools = asked if asked > LONGEST_WAIT else 0.0
+        cools = min(asked, LONGEST_COOLING) if asked > LONGEST_WAIT else 0.0
         return _TOLD if error.kind is Kind.REJECTED else Decision(Step.NEXT, cools=cools)
     backoff = min(_FIRST_BACKOFF * 2 ** (so.failures - 1), _LONGEST_BACKOFF)
     return Decision(Step.AGAIN, wait=asked + backoff * (1 + so.jitter) / 2)

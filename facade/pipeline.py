@@ -12,6 +12,7 @@ failure keeps its own status, and another attempt may still answer.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
@@ -35,6 +36,7 @@ from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
 from facade.wire.held_back import HeldBack
 
+_log = logging.getLogger(__name__)
 JSON: Final = {"content-type": "application/json"}
 
 
@@ -141,6 +143,7 @@ class Pipeline:
                 course.unfit(error)
             except UpstreamError as error:
                 wait = course.failed(error, now(), random.random())  # noqa: S311 - no secret
+                _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
                 if wait is None or answer.started:
                     raise
             except BaseException:
