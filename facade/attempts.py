@@ -67,9 +67,9 @@ _BLAMELESS: Final = frozenset(
 
 def decide(error: UpstreamError, so: So) -> Decision:
     """What follows from a failure before the commit point."""
-    if error.kind is Kind.REJECTED and error.status in _NOT_THERE:
+    if error.kind in _ELSEWHERE or error.status in _NOT_THERE:
         return _NEXT
-    if error.kind in _ELSEWHERE or (error.kind is Kind.UNREACHABLE and not so.last):
+    if error.kind is Kind.UNREACHABLE and not so.last:
         return _NEXT
     asked = error.retry_after or 0.0
     if not (error.retry and so.retries) or asked > LONGEST_WAIT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,12 @@ class Pair(Struct, frozen=True):
     def serving(self, **said: str) -> AbstractAsyncContextManager[Facade]:
         """A facade whose alias means first the one, then the other."""
         return serving_chain(self.folder, self.one, self.two, **said)
+
+
+def refused() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def calls(fake: FakeUpstream) -> int:

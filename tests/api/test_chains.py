@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.api.asking import ask, chat, opened
-from tests.api.chains import ALIAS, Link, Pair, calls, chain, provenance, text_of
+from tests.api.chains import ALIAS, Link, Pair, calls, chain, provenance, refused, text_of
 from tests.api.serving import serving
 from tests.fake_upstream import FakeUpstream, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT: Final = "/v1/chat/completions"
-
-
-def refused() -> str:
-    """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 # -- which target, how often ---------------------------------------------------------------

@@ -44,6 +44,7 @@ CUT: Final = Told(status=502, code="upstream_incomplete")
 BROKEN: Final = Told(status=502, code="upstream_broken")
 FAILED: Final = Told(status=500, code="upstream_error")
 BUSY: Final = Told(status=503, code="server_overloaded")
+SMALL: Final = Told(status=400, code="context_length_exceeded")
 LATE: Final = Told(status=504, code="upstream_timeout")
 
 
@@ -64,6 +65,7 @@ ROWS: Final = (
     Row(faults.DelayContent(0.05), FINE, FINE, FINE, FINE),
     Row(faults.DelayLines(0.02), FINE, FINE, FINE, FINE),
     Row(faults.Status(503), BUSY, BUSY, BUSY, BUSY),
+    Row(faults.ContextOverflow(), SMALL, SMALL, SMALL, SMALL),
     Row(faults.CutBeforeHeaders(), CUT, CUT, CUT, CUT),
     Row(faults.CutBeforeContent(), CUT, CUT, CUT, CUT),
     Row(faults.CutAfter(1), CUT, CUT, CUT, CUT),

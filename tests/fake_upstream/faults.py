@@ -45,6 +45,13 @@ class Status(_Fault, frozen=True):
         return replace(error, headers={**error.headers, **self.headers}, body=body)
 
 
+class ContextOverflow(_Fault, frozen=True):
+    """a 400: the prompt does not fit into the window"""
+
+    def on(self, answer: Answer, path: str) -> Answer:
+        return error_answer(path, 400, "input length exceeds the maximum context length")
+
+
 class DelayHeaders(_Fault, frozen=True):
     """so many seconds before the head"""
 
@@ -192,6 +199,7 @@ class EmptyObject(_Fault, frozen=True):
 
 Fault = (
     Status
+    | ContextOverflow
     | DelayHeaders
     | DelayContent
     | DelayLines
