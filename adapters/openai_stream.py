@@ -67,7 +67,7 @@ class OpenAIStream:
             self._head = (self._head + data)[:_HEAD]
         chunks: list[Chunk] = []
         try:
-            while data:
+            while data and not self.done:
                 data = self._feed(data, chunks)
         except UpstreamError as error:
             self._failure, self.done = error, True

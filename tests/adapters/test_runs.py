@@ -150,6 +150,18 @@ def test_the_events_of_a_read_that_fit_are_one_chunk_up_to_one_that_does_not() -
     assert ["", "", "", "e", "fgh"] == [chunk.content for chunk in given]
 
 
+@pytest.mark.parametrize("reads", [1, 2])
+def test_nothing_is_taken_after_the_end_mark(reads: int) -> None:
+    counted = {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
+    events = [_event({"role": "assistant", "content": ""}) | counted]
+    events += [_event({"content": text}) for text in "abc"]
+    *told, late = [f"data: {_dumped(said, ascii_only=True)}\n\n".encode() for said in events]
+    body = b"".join(told) + b"data: [DONE]\n\n"
+    slices = [body + late] if reads == 1 else [body, late]
+    chunks, ended = _played(OpenAIStream(openai_stream.CHAT, REPLY), slices)
+    assert ("ab", "complete") == ("".join(chunk.content for chunk in chunks), ended)
+
+
 def test_the_events_and_lines_after_a_cut_are_one_chunk() -> None:
     events = [_event({"role": "assistant", "content": ""})]
     events += [_event({"content": text}) for text in "abcd"]
