@@ -8,6 +8,9 @@
     ├── MethodNotAllowed    405
     ├── TooLarge            413
     ├── Stopping            503, the server is going down
+    ├── QueueFull           503, as many wait for the upstream as may
+    ├── WaitedOut           503, no slot of the upstream was free in time
+    ├── UpstreamRemoved     503, it left the configuration while its slot was waited for
     └── Refused             what an upstream's failure becomes, by the table STATUSES
 
 Every error of the OpenAI paths is `{"error": {message, type, param, code}}`, all four keys.
@@ -126,6 +129,18 @@ class TooLarge(FacadeError):
 
 class Stopping(FacadeError):
     status, type, code = 503, "server_error", "server_stopping"
+
+
+class QueueFull(FacadeError):
+    status, type, code = 503, "server_error", "queue_full"
+
+
+class WaitedOut(FacadeError):
+    status, type, code = 503, "server_error", "queue_timeout"
+
+
+class UpstreamRemoved(FacadeError):
+    status, type, code = 503, "server_error", "upstream_removed"
 
 
 class Refused(FacadeError):
