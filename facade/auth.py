@@ -55,7 +55,7 @@ class Keyring:
         holders: Mapping[bytes, Caller],
         neighbours: Sequence[tuple[Networks, Caller]] = (),
     ) -> None:
-        self._pepper = pepper.encode()
+        self._peppered = hmac.new(pepper.encode(), digestmod="sha256")
         self._holders = holders
         self.neighbours = neighbours
 
@@ -64,8 +64,9 @@ class Keyring:
 
     def holder(self, secret: str) -> Caller | None:
         """Who has this secret; it is as it came in a header, one character a byte."""
-        digest = hmac.digest(self._pepper, secret.encode("latin-1"), "sha256")
-        return self._holders.get(digest)
+        mixed = self._peppered.copy()  # which costs half of beginning with the pepper
+        mixed.update(secret.encode("latin-1"))
+        return self._holders.get(mixed.digest())
 
     def neighbour(self, asked: Address | None) -> Caller | None:
         """Who may ask from this address without a secret; the first that holds it."""
@@ -83,9 +84,8 @@ def sent_secret(headers: Mapping[str, str]) -> str:
     The last is Azure's name: https://learn.microsoft.com/azure/ai-services/openai/reference
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token if scheme.lower() == "bearer" else ""
-    sent = (bearer, headers.get("x-api-key", ""), headers.get("api-key", ""))
-    return next((secret for each in sent if (secret := each.strip())), "")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return bearer or headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip()
 
 
 def may(caller: Caller, model: str, upstreams: Container[str]) -> bool:

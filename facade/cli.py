@@ -39,6 +39,7 @@ examples:
   OPENAI_API_KEY=... facade serve     a cloud
   facade serve --config facade.toml   several upstreams, names of your own, clocks
   facade check --config facade.toml   is the file right, and what would be served?
+  facade keys new --name ci           a secret for a caller, and the table that knows it
 
 Then point a client at it:
   OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=none python my_agent.py
@@ -144,6 +145,8 @@ def _described(settings: Settings) -> Iterator[str]:
     yield f"The configuration is valid. Clients would use {_url(server, server.port)}"
     hosts = f"for the hosts {', '.join(server.allowed_hosts)}"
     yield "with a key." if settings.keys else f"{hosts}; no key is asked of them."
+    if server.ip_allowlist:
+        yield f"Only requests from {', '.join(server.ip_allowlist)} are answered."
     for name, key in settings.keys.items():
         known = (
             f"whoever asks from {', '.join(key.networks)} {hosts}" if key.networks else "a secret"

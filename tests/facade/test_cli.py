@@ -61,6 +61,7 @@ KEYED = (
 [server]
 host = "0.0.0.0"
 pepper = "pepper-secret"
+ip_allowlist = ["10.0.0.0/8", "::1"]
 [keys.agents]
 secret = "env:AGENTS_KEY"
 priority = "interactive"
@@ -82,13 +83,14 @@ def test_check_says_who_may_ask_and_no_secret(tmp_path: Path) -> None:
     assert done.stdout.startswith(
         "The configuration is valid. Clients would use http://127.0.0.1:8080/v1\n"
         "with a key.\n"
+        "Only requests from 10.0.0.0/8, ::1 are answered.\n"
         "key agents: a secret, interactive, assistant, local/*\n"
         "key operator: a secret, normal, every model, admin\n"
         "key lan: whoever asks from 10.0.0.0/8, fd00::/8 for the hosts localhost, 127.0.0.1, "
         "[::1], batch, every model\n"
         "upstream local:"
     )
-    assert "secret-" not in done.stdout
+    assert "-secret" not in done.stdout
     assert "0a0a" not in done.stdout
 
 
