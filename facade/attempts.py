@@ -159,12 +159,14 @@ class Course:
         """What the client is told where no target is left."""
         if len(self._waits) == len(self._routes):
             return self._limited()
-        if failed := self._error or self._unfit:
-            return failed
         waits = [*self._rests, *(wait for wait in self._waits if wait is not None)]
+        if self._error:
+            return self._error
+        if self._unfit and not waits:
+            return self._unfit
         return UpstreamError(
             Kind.UNREACHABLE,
-            "every target of this model failed too often and is left alone for a moment",
+            "every target that could answer has failed too often, and is left alone for a moment",
             retry_after=min(waits),
         )
 
@@ -177,7 +179,9 @@ class Course:
         return error
 
     def _note(self, error: UpstreamError, now: float) -> None:
-        if error.kind not in _BLAMELESS:
+        if now >= self._until:  # what it could not do in the time that was left proves nothing
+            self.left()
+        elif error.kind not in _BLAMELESS:
             breaker = self._breaker or self._breakers.of(self._routes[self._at])
             breaker.failed(now, probe=self._probes)
         elif error.kind is Kind.RATE_LIMITED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,8 @@ import pytest
 from tests.api.asking import ask, chat, opened
 from tests.api.chains import ALIAS, Link, Pair, calls, chain, provenance, refused, text_of
 from tests.api.serving import serving
-from tests.fake_upstream import FakeUpstream, faults
+from tests.fake_upstream import FakeUpstream, Reply, faults
+from tests.fake_upstream.answers import error_answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -124,6 +126,39 @@ async def test_what_no_target_can_express_is_the_clients(pair: Pair) -> None:
         answer = await ask(facade, "POST", CHAT, chat(ALIAS, logit_bias={"1": 1}))
     assert (400, "logit_bias") == (answer.status, answer.error["param"])
     assert (0, 0) == (calls(pair.one), calls(pair.two))
+
+
+async def test_who_could_answer_and_is_left_alone_is_no_fault_of_the_request(
+    fake: FakeUpstream, second: FakeUpstream, tmp_path: Path
+) -> None:
+    second.fault(faults.Status(500), times=None)
+    said = chain(tmp_path, Link(fake.url, "ollama"), Link(second.url), retries="4")
+    async with serving(said, second) as facade:
+        body = chat(ALIAS, logit_bias={"1": 1})
+        assert 500 == (await ask(facade, "POST", CHAT, body)).status
+        answer = await ask(facade, "POST", CHAT, body)
+        assert (503, "upstream_unavailable") == (answer.status, answer.error["code"])
+        assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "held back"])
+async def test_a_choice_that_fails_fails_the_attempt(streamed: bool, pair: Pair) -> None:
+    pair.one.script("/api/chat", Reply("A"), error_answer("/api/chat", 401, "no"))
+    pair.two.script("/api/chat", Reply("C"), Reply("D"))
+    async with pair.serving(dialect="ollama", commit='"complete"') as facade:
+        answer = await ask(facade, "POST", CHAT, chat(ALIAS, n=2, stream=streamed))
+    assert (200, ("two", "2", "credential")) == (answer.status, provenance(answer))
+    chunks = answer.chunks if streamed else [answer.json]
+    said = b"".join(json.dumps(chunk["choices"]).encode() for chunk in chunks)
+    assert (b'"A"' in said, b'"C"' in said, b'"D"' in said) == (False, True, True)
+
+
+async def test_embeddings_and_completions_have_chains_too(dialect: str, pair: Pair) -> None:
+    for path in ("/v1/embeddings", "/v1/completions"):
+        pair.one.fault(faults.Status(401))
+        async with pair.serving(dialect=dialect) as facade:
+            answer = await ask(facade, "POST", path, {"model": ALIAS, "input": "a", "prompt": "a"})
+        assert (200, ("two", "2", "credential")) == (answer.status, provenance(answer))
 
 
 async def test_all_too_small_is_context_length_exceeded(pair: Pair) -> None:
