@@ -66,11 +66,13 @@ def test_a_slot_granted_to_a_cancelled_waiter_is_passed_on() -> None:
 def test_a_slot_passed_on_does_not_make_services_look_short() -> None:
     async def test() -> None:
         queue = admission(Room(1, 1, 1))
-        slot, wait = given(queue), waiting(queue)
+        slot, wait = given(queue), waiting(queue, asker(patience=1000.0))
         await asyncio.sleep(100)
         slot.release()
+        assert wait.done()
         wait.cancel()
         wait.cancel()
+        assert in_use(queue) == 0
         given(queue), waiting(queue)
         with pytest.raises(QueueFull) as refused:
             queue.enter(asker())
