@@ -135,6 +135,16 @@ async def test_a_neighbour_needs_no_secret_and_may_use_its_models(
     assert_shut(await ask(proxied, "POST", CHAT, chat("assistant"), x_forwarded_for="10.2.2.3"))
 
 
+async def test_a_neighbour_is_known_without_a_list_and_without_a_proxy(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    for networks, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 401)):
+        said = settings(tmp_path, with_keys(fake, "", f'[keys.here]\nfrom = ["{networks}"]\n'))
+        async with serving(said, fake) as facade:
+            answer = await ask(facade, "GET", "/v1/models", x_forwarded_for="10.0.0.1")
+            assert status == answer.status
+
+
 async def test_a_neighbours_wrong_secret_is_not_overlooked(proxied: Facade) -> None:
     answer = await ask(
         proxied,
