@@ -7,6 +7,8 @@
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── TooLarge            413
+    ├── RateLimited         429, by a limit of ours
+    ├── LimitsUnavailable   503, the store of the limits does not answer
     ├── Stopping            503, the server is going down
     ├── QueueFull           503, as many wait for the upstream as may
     ├── WaitedOut           503, no slot of the upstream was free in time
@@ -125,6 +127,14 @@ class MethodNotAllowed(FacadeError):
 
 class TooLarge(FacadeError):
     status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class RateLimited(FacadeError):
+    status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+
+class LimitsUnavailable(FacadeError):
+    status, type, code = 503, "server_error", "limits_unavailable"
 
 
 class Stopping(FacadeError):

@@ -90,6 +90,15 @@ def _no_engine() -> str:
     return "" if model_file().is_file() else "no model; `facade models pull` fetches it"
 
 
+def store_server() -> str:
+    """The program of the store that processes share; "" where there is none."""
+    return shutil.which("valkey-server") or shutil.which("redis-server") or ""
+
+
+def _no_store() -> str:
+    return "" if store_server() else "no valkey-server or redis-server; Debian packages them"
+
+
 def _no_corpus() -> str:
     return "" if (corpus() / "ollama-native.jsonl").is_file() else f"none at {corpus()}"
 
@@ -97,6 +106,7 @@ def _no_corpus() -> str:
 PARTS: Final = (
     Part("node", _no_node_sdk, may_lack_in_ci=False),
     Part("embedded", _no_engine, may_lack_in_ci=False),
+    Part("store", _no_store, may_lack_in_ci=False),
     Part("ollama", _no_ollama, may_lack_in_ci=True),
     Part("corpus", _no_corpus, may_lack_in_ci=True),
 )

@@ -1,0 +1,194 @@
+"""The store of several processes, in Valkey or Redis: one script for each verb.
+
+Strategy: the server runs a script as one step, by its own clock (docs/decisions/0012). What is
+asked while an answer is under way goes in the next trip, all at once and in order. A place is
+held for LAPSE seconds and renewed while its process lives. Nothing is sent twice: what a lost
+answer leaves is a bucket that drains by itself, never one that was refunded twice. All keys
+share one hash tag, for a script may touch any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from valkey.asyncio import Valkey
+from valkey.asyncio.retry import Retry
+from valkey.backoff import NoBackoff
+from valkey.exceptions import ValkeyError
+
+from facade.errors import LimitsUnavailable
+from facade.limits.buckets import (
+    PLACE_WAIT,
+    Lease,
+    Refusal,
+    Said,
+    asked,
+    never_fits,
+    owed,
+    standing,
+)
+from facade.waits import Wait
+
+PREFIX: Final = "{facade}:limit:"
+LAPSE: Final = 30.0  # seconds that a place is held for a process that says nothing
+_PATIENCE: Final = 0.5  # seconds for one trip
+_TRIP: Final = 128  # calls
+_FAILURES: Final = (ValkeyError, OSError, TimeoutError)
+
+
+def source(verb: str) -> str:
+    """The script of a verb, in Lua."""
+    folder = Path(__file__).parent
+    return "\n".join((folder / f"{name}.lua").read_text() for name in ("buckets", verb))
+
+
+class _Call(NamedTuple):
+    """`then` gets the script's answer, or the error that stands for it."""
+
+    script: str
+    keys: Sequence[str]
+    given: Sequence[Any]  # texts and whole numbers
+    then: Callable[[Any], object]
+
+
+class SharedStore:
+    """Made in a running loop, of the client of one server; `close` leaves the client open."""
+
+    def __init__(self, client: Valkey) -> None:
+        self._client = client
+        self._take, self._settle, self._renew = map(source, ("take", "settle", "renew"))
+        self._ids = map(f"{uuid.uuid4().hex}-{{}}".format, count())
+        self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
+        self._waiting: list[_Call] = []
+        self._trips: asyncio.Future[None] | None = None
+        self._renewal = asyncio.ensure_future(self._keep_renewing())
+
+    def take(self, lease: Lease) -> Said | Wait[Said]:
+        if not lease.buckets:
+            return None
+        if too_large := never_fits(lease):
+            return too_large
+        lease.id = next(self._ids)
+        given: list[str | int] = [lease.id, int(LAPSE * 1000), PLACE_WAIT]
+        for bucket in lease.buckets:
+            limit = bucket.limit
+            given += limit.capacity, limit.rate, limit.unit, *asked(limit, lease.tokens)
+        keys = [PREFIX + bucket.key for bucket in lease.buckets]
+        said: Wait[Said] = asyncio.get_running_loop().create_future()
+        self._send(_Call(self._take, keys, given, partial(self._taken, lease, said)))
+        return said
+
+    def settle(self, lease: Lease, tokens: int) -> None:
+        self._end(lease, tokens)
+
+    def refund(self, lease: Lease) -> None:
+        self._end(lease, None)
+
+    def renew(self) -> None:
+        """Hold all places for another LAPSE seconds."""
+        held = [(key, lease) for lease, keys in self._places.items() for key in keys]
+        if held:
+            keys, leases = zip(*held, strict=True)
+            self._send(_Call(self._renew, keys, [int(LAPSE * 1000), *leases], _ignore))
+
+    async def written(self) -> None:
+        """Wait until all that was asked is answered, or has failed."""
+        if self._trips:
+            await asyncio.wait([self._trips])
+
+    async def close(self) -> None:
+        self._renewal.cancel()
+        await self.written()
+
+    def _send(self, call: _Call) -> None:
+        self._waiting.append(call)
+        if self._trips is None or self._trips.done():
+            self._trips = asyncio.ensure_future(self._make_trips())
+
+    async def _make_trips(self) -> None:
+        while self._waiting:
+            calls, self._waiting = self._waiting[:_TRIP], self._waiting[_TRIP:]
+            answers: list[Any]
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    answers = await self._trip(calls)
+            except _FAILURES as error:  # who still waits need not find it out one by one
+                calls, self._waiting = calls + self._waiting, []
+                answers = [error] * len(calls)
+            for call, answer in zip(calls, answers, strict=True):
+                call.then(answer)
+
+    async def _trip(self, calls: Sequence[_Call]) -> list[Any]:
+        """Scripts go as text, 2 kB each: a server that restarted lacks nothing."""
+        trip = self._client.pipeline(transaction=False)
+        for call in calls:
+            trip.eval(call.script, len(call.keys), *call.keys, *call.given)
+        answers: list[Any] = await trip.execute(raise_on_error=False)
+        return answers
+
+    def _taken(self, lease: Lease, said: Wait[Said], answer: Any) -> None:  # noqa: ANN401 - of a script
+        if isinstance(answer, Exception):
+            if not said.done():
+                said.set_exception(_unavailable(answer))
+            return
+        refusal = None
+        lacking, milliseconds, used, taken = answer
+        if lacking:
+            bucket = lease.buckets[lacking - 1]
+            refusal = Refusal(bucket, milliseconds / 1000, standing(lease.buckets, used))
+        else:
+            lease.taken, lease.used = taken, used
+            if places := [
+                PREFIX + bucket.key for bucket in lease.buckets if not bucket.limit.period
+            ]:
+                self._places[lease.id] = places
+        if lease.ended:  # by someone who left meanwhile
+            self._give_back(lease, None)
+        if not said.done():
+            said.set_result(refusal)
+
+    def _end(self, lease: Lease, tokens: int | None) -> None:
+        if not lease.ended:
+            lease.ended = True
+            self._give_back(lease, tokens)
+
+    def _give_back(self, lease: Lease, tokens: int | None) -> None:
+        self._places.pop(lease.id, None)
+        keys: list[str] = []
+        given: list[str | int] = [lease.id]
+        for bucket, taken in zip(lease.buckets, lease.taken, strict=False):  # none if untaken
+            if change := owed(bucket.limit, taken, tokens):
+                keys.append(PREFIX + bucket.key)
+                given += bucket.limit.rate, change
+        if keys:
+            self._send(_Call(self._settle, keys, given, _ignore))
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(LAPSE / 3)
+            self.renew()
+
+
+def connected(url: str) -> Valkey:
+    """A client for the store: valkey:// or redis://, with another s for TLS."""
+    once = Retry(NoBackoff(), 0)  # a refund that came twice would be one too many
+    client: Valkey = Valkey.from_url(url, socket_connect_timeout=_PATIENCE, retry=once)
+    return client
+
+
+def _ignore(_: object) -> None:
+    """An end or a renewal that failed: buckets drain and places lapse by themselves."""
+
+
+def _unavailable(error: Exception) -> LimitsUnavailable:
+    return LimitsUnavailable(
+        "the store that counts the limits does not answer, and without it nothing that is "
+        f"limited is let through ({type(error).__name__})",
+        retry_after=1.0,
+    )

@@ -1,0 +1,1 @@
+"""Tests of the limits: one suite over both stores, and what each has of its own."""

@@ -1,0 +1,139 @@
+"""What only a store apart has: it fails, it is slow, it forgets, and callers leave meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from valkey.asyncio import Valkey
+
+from facade.errors import LimitsUnavailable
+from facade.limits.buckets import Bucket, Lease, Refusal
+from facade.limits.grammar import parse
+from facade.limits.shared import PREFIX, SharedStore, connected
+from facade.waits import result_of
+from tests.facade.limits import server
+from tests.facade.limits.subjects import Shared, shared_subject, take
+
+pytestmark = pytest.mark.store
+
+PLACE = Bucket("key", "agents", parse("1 concurrent"))
+HOURLY = Bucket("key", "agents", parse("1/hour"))
+
+
+@pytest.fixture
+async def shared(store_url: str) -> AsyncIterator[Shared]:
+    subject = await shared_subject(store_url)
+    yield subject
+    await subject.close()
+
+
+@pytest.fixture
+async def client(store_url: str) -> AsyncIterator[Valkey]:
+    async with connected(store_url) as client:
+        await client.flushall()
+        yield client
+
+
+async def test_whoever_leaves_while_the_store_is_asked_holds_nothing_litellm_27955(
+    shared: Shared,
+) -> None:
+    lease = Lease((PLACE, HOURLY))
+    wait = shared.store.take(lease)
+    assert isinstance(wait, asyncio.Future)
+    wait.cancel()
+    shared.store.refund(lease)
+    await shared.written()
+    assert await take(shared, Lease((PLACE, HOURLY))) is None
+
+
+async def test_whoever_leaves_just_as_the_store_has_granted_holds_nothing(
+    shared: Shared,
+) -> None:
+    lease = Lease((PLACE, HOURLY))
+
+    async def request() -> None:
+        try:
+            wait = shared.store.take(lease)
+            assert isinstance(wait, asyncio.Future)
+            wait.add_done_callback(lambda _: asked.cancel())
+            await wait
+        finally:
+            shared.store.refund(lease)
+
+    asked = asyncio.ensure_future(request())
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert lease.taken
+    assert await take(shared, Lease((PLACE, HOURLY))) is None
+
+
+async def test_a_renewed_place_does_not_lapse_and_one_that_is_not_does(shared: Shared) -> None:
+    lease = Lease((PLACE,))
+    assert await take(shared, lease) is None
+    for now in (20_000, 40_000):
+        await shared.at(now)
+        await shared.renew()
+    await shared.at(69_999)
+    assert isinstance(await take(shared, Lease((PLACE,))), Refusal)
+    await shared.at(70_000)
+    other = Lease((PLACE,))
+    assert await take(shared, other) is None
+    shared.store.refund(lease)
+    await shared.renew()
+    assert isinstance(await take(shared, Lease((PLACE,))), Refusal), "another's place"
+
+
+async def test_what_has_drained_is_not_kept_in_the_server(client: Valkey) -> None:
+    store = SharedStore(client)
+    await result_of(store.take(Lease((PLACE, HOURLY))))
+    assert 3_590_000 < await client.pttl(PREFIX + HOURLY.key) <= 3_600_000
+    assert 29_000 < await client.pttl(PREFIX + PLACE.key) <= 30_000
+    await store.close()
+
+
+async def test_a_server_that_forgot_the_scripts_is_given_them_again(client: Valkey) -> None:
+    store = SharedStore(client)
+    assert await result_of(store.take(Lease((HOURLY,)))) is None
+    await client.script_flush()
+    assert isinstance(await result_of(store.take(Lease((HOURLY,)))), Refusal)
+    await store.close()
+
+
+async def test_a_store_that_is_not_there_is_a_503_for_what_is_limited_only() -> None:
+    async with connected("valkey://127.0.0.1:1") as client:
+        store = SharedStore(client)
+        lease = Lease((HOURLY,))
+        with pytest.raises(LimitsUnavailable, match="does not answer") as raised:
+            await result_of(store.take(lease))
+        assert (503, 1.0) == (raised.value.status, raised.value.retry_after)
+        store.refund(lease)
+        assert await result_of(store.take(Lease(()))) is None
+        await store.close()
+
+
+async def test_a_store_that_hangs_is_a_503_soon_and_works_again_after() -> None:
+    with server.running() as url:
+        async with connected(url) as client:
+            store = SharedStore(client)
+            held = Lease((PLACE,))
+            assert await result_of(store.take(held)) is None
+            await client.client_pause(1000)
+            with pytest.raises(LimitsUnavailable):
+                await result_of(store.take(Lease((HOURLY,))))
+            store.settle(held, 0)
+            await store.written()
+            await client.client_unpause()
+            ample = Bucket("key", "agents", parse("9/hour"))
+            assert await result_of(store.take(Lease((ample,)))) is None
+            await store.close()
+
+
+async def test_a_closed_store_has_written_what_was_settled(client: Valkey) -> None:
+    store = SharedStore(client)
+    lease = Lease((PLACE, HOURLY))
+    await result_of(store.take(lease))
+    store.refund(lease)
+    await store.close()
+    assert [] == await client.keys()
