@@ -1,0 +1,111 @@
+"""How many tokens a request will use: guessed before it is sent, and learned from answers.
+
+Strategy: text is a third of its UTF-8 bytes in tokens, media have a price each, token ids count
+themselves. Hardly any text has fewer tokens than an eighth of its bytes, and only that may
+refuse a request. Where no max_tokens bounds an answer, the 95th percentile of the model's last
+answers is reserved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from typing import Final
+
+from msgspec import Struct
+
+from adapters.wire import NULL, ChatRequest, Function, Input, Message, Part
+from facade.limits.buckets import Tokens
+
+IMAGE: Final = 1000  # tokens; of other media too
+_LIKELY: Final = 3  # bytes of text to a token
+_SURELY: Final = 8
+_MODELS: Final = 256
+_ANSWERS: Final = 64  # of each model
+_UNKNOWN: Final = 512  # tokens of an answer before any was seen
+
+
+class Estimate(Struct, frozen=True):
+    """Tokens of a prompt: `likely` of them, and `certain`ly no fewer."""
+
+    likely: int
+    certain: int
+
+
+def of_chat(request: ChatRequest) -> Estimate:
+    """Messages, and the tools and schemas that go into the prompt with them."""
+    text = sum(map(_message, request.messages))
+    tools = [tool.function for tool in request.tools or () if tool.function]
+    beside = sum(map(_function, [*tools, *(request.functions or ())]))
+    if (form := request.response_format) and form.json_schema:
+        beside += len(bytes(form.json_schema.schema))
+    media = sum(
+        part.text is None and part.refusal is None
+        for message in request.messages
+        if isinstance(message.content, list)
+        for part in message.content
+    )
+    return Estimate(math.ceil((text + beside) / _LIKELY) + media * IMAGE, text // _SURELY)
+
+
+def of_input(given: Input | None) -> Estimate:
+    """Prompts of completions, and what is to be embedded."""
+    items = [given] if isinstance(given, str) else given or []
+    text = sum(_bytes(item) for item in items if isinstance(item, str))
+    ids = sum(len(item) if isinstance(item, list) else isinstance(item, int) for item in items)
+    return Estimate(math.ceil(text / _LIKELY) + ids, text // _SURELY + ids)
+
+
+def reserve(prompt: Estimate, answer: int | None, choices: int, learned: int) -> Tokens:
+    """What to take. `answer`: the bound on each choice (0: there is none to come); None: no bound.
+
+    Without a bound only the prompt has to fit, and of `learned` for each choice what is left.
+    """
+    if answer is None:
+        return Tokens(prompt.certain, prompt.likely, prompt.likely + choices * learned)
+    whole = prompt.likely + choices * answer
+    return Tokens(max(prompt.certain, choices * answer), whole, whole)
+
+
+class Answers:
+    """Tokens of the last answers of each model; of many models those heard of last are known."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def note(self, model: str, tokens: int) -> None:
+        seen = self._models.setdefault(model, deque(maxlen=_ANSWERS))
+        seen.append(tokens)
+        self._models.move_to_end(model)
+        if len(self._models) > _MODELS:
+            self._models.popitem(last=False)
+
+    def expected(self, model: str) -> int:
+        """The 95th percentile."""
+        seen = sorted(self._models.get(model, ()))
+        return seen[math.ceil(0.95 * len(seen)) - 1] if seen else _UNKNOWN
+
+
+def _message(message: Message) -> int:
+    called = [call.function for call in message.tool_calls or () if call.function]
+    if message.function_call:
+        called.append(message.function_call)
+    said = sum(_bytes(call.name) + _bytes(call.arguments) for call in called)
+    if isinstance(message.content, list):
+        return said + sum(map(_part, message.content))
+    return said + _bytes(message.content) + _bytes(message.refusal)
+
+
+def _part(part: Part) -> int:
+    return _bytes(part.text) + _bytes(part.refusal)
+
+
+def _function(function: Function) -> int:
+    schema = 0 if function.parameters == NULL else len(bytes(function.parameters))
+    return _bytes(function.name) + _bytes(function.description) + schema
+
+
+def _bytes(text: str | None) -> int:
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
