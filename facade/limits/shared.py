@@ -1,6 +1,6 @@
 """The store of several processes, in Valkey or Redis: one script for each verb.
 
-Strategy: the server runs a script as one step, by its own clock (docs/decisions/0012). What is
+Strategy: the server runs a script as one step, by its own clock (docs/decisions/0013). What is
 asked while an answer is under way goes in the next trip, all at once and in order. A place is
 held for LAPSE seconds and renewed while its process lives. Nothing is sent twice: what a lost
 answer leaves is a bucket that drains by itself, never one that was refunded twice. All keys
