@@ -134,6 +134,10 @@ def test_a_key_of_the_environment_stands_beside_those_of_the_file(tmp_path: Path
     }
 
 
-def test_a_wrong_key_of_the_environment_is_told_by_its_variable() -> None:
+@pytest.mark.parametrize("with_file", [True, False])
+def test_a_wrong_key_of_the_environment_is_told_by_its_variable(
+    tmp_path: Path, with_file: bool
+) -> None:
+    file = write(tmp_path, LOCAL) if with_file else None
     with pytest.raises(ConfigError, match=r"^FACADE_API_KEY: the secret holds characters that no"):
-        load({"FACADE_API_KEY": "sk-\u00e4"})
+        load({"FACADE_API_KEY": "sk-\u00e4"}, file)
