@@ -15,6 +15,7 @@ import re
 from typing import Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 Kind = Literal["requests", "tokens", "concurrent"]
 
@@ -31,10 +32,10 @@ class Limit(Struct, frozen=True):
     text: str
     rate: int  # grains that come back each millisecond
     unit: int  # grains of one request, token or place
+    capacity: int = 0  # grains; made here
 
-    @property
-    def capacity(self) -> int:
-        return self.amount * self.unit
+    def __post_init__(self) -> None:
+        force_setattr(self, "capacity", self.amount * self.unit)
 
 
 _FORMS: Final = "write it like '60/minute', '100000 tokens/minute' or '4 concurrent'"

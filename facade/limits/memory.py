@@ -9,7 +9,7 @@ of them, and buckets of other scopes are not touched.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -33,7 +33,7 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._scopes: dict[str, OrderedDict[str, _Level]] = {}
+        self._scopes: defaultdict[str, OrderedDict[str, _Level]] = defaultdict(OrderedDict)
 
     def take(self, lease: Lease) -> Said:
         if too_large := never_fits(lease):
@@ -73,12 +73,11 @@ class MemoryStore:
             self._keep(bucket, max(used, 0), now)
 
     def _used(self, bucket: Bucket, now: int) -> int:
-        levels = self._scopes.get(bucket.scope)
-        level = levels.get(bucket.key) if levels else None
+        level = self._scopes[bucket.scope].get(bucket.key)
         return drained(level.limit, level.used, now - level.at) if level else 0
 
     def _keep(self, bucket: Bucket, used: int, now: int) -> None:
-        levels = self._scopes.setdefault(bucket.scope, OrderedDict())
+        levels = self._scopes[bucket.scope]
         if level := levels.get(bucket.key):
             level.used, level.at = used, now
         elif used:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,19 +17,23 @@ from tests.parts import store_server
 def running() -> Iterator[str]:
     """The URL of an empty server that keeps nothing on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "s"
-        command = [store_server(), "--port", "0", "--unixsocket", str(socket), "--save", ""]
+        path = Path(folder) / "s"
+        command = [store_server(), "--port", "0", "--unixsocket", str(path), "--save", ""]
         with subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL) as server:
             try:
-                _wait_for(socket, server)
-                yield f"unix://{socket}"
+                _wait_for(path, server)
+                yield f"unix://{path}"
             finally:
                 server.kill()
 
 
-def _wait_for(socket: Path, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: Path, server: subprocess.Popen[bytes]) -> None:
+    """Its file is there before it listens."""
     deadline = time.monotonic() + 10
-    while not socket.exists():
+    while True:
         assert server.poll() is None, "the server ended"
         assert time.monotonic() < deadline, "the server does not listen"
+        with socket.socket(socket.AF_UNIX) as client:
+            if client.connect_ex(str(path)) == 0:
+                return
         time.sleep(0.01)
