@@ -8,7 +8,6 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api/errors.mdx
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from adapters import retry_after
 from adapters.errors import Kind, UpstreamError
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
@@ -118,16 +118,16 @@ def decode(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamErro
         row = _Row((), code="invalid_type", param=option[1])
     elif row is None:
         row = _by_status(status, text)
-    retry_after = _seconds(headers.get("retry-after", ""))
+    wait = retry_after.seconds(headers, {}, "") or None
     if row.kind is Kind.OVERLOADED:
-        retry_after = retry_after or _BUSY_RETRY
+        wait = wait or _BUSY_RETRY
     return UpstreamError(
         row.kind,
         text,
         status=row.status,
         code=row.code,
         param=row.param,
-        retry_after=retry_after,
+        retry_after=wait,
     )
 
 
@@ -176,12 +176,3 @@ def _innermost(error: object) -> str:
 def _plain(body: bytes) -> str:
     text = body[:200].decode("utf-8", "replace").strip()
     return "" if text.startswith("<") else text
-
-
-def _seconds(value: str) -> float | None:
-    """A Retry-After in seconds; the form with a date is not worth a clock."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < math.inf else None

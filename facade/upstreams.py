@@ -32,7 +32,7 @@ from facade.deadlines import Clocks, Timeouts
 from facade.held import Held
 from facade.known_limits import KnownLimits
 from facade.loading import Loading
-from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange
+from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange, Garbled
 
 _LONGEST_WHOLE: Final = 256 * 1024 * 1024  # bytes: 2,048 long vectors fit
 _LONGEST_ERROR: Final = 1024 * 1024
@@ -245,6 +245,8 @@ class _UpstreamErrors:
     def __exit__(self, _: object, fault: BaseException | None, __: object) -> None:
         if isinstance(fault, ConnectTimeout):
             raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
+        if isinstance(fault, Garbled):
+            raise broken(str(fault)) from fault
         if isinstance(fault, ConnectionFault):
             if fault.sent:
                 raise Incomplete(str(fault)) from fault

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from facade.wire.site import Site
-from facade.wire.upstream import ConnectionFault, ConnectTimeout
+from facade.wire.upstream import ConnectionFault, ConnectTimeout, Garbled
 
 _REASONS: Final = (  # the first that fits
     ((socket.gaierror, UnicodeError), "its name cannot be resolved"),
@@ -52,14 +52,12 @@ def cut(site: Site, error: Exception | None, *, answered: bool) -> ConnectionFau
 
 def garbled(site: Site) -> ConnectionFault:
     """The fault for an answer that cannot be taken apart."""
-    return ConnectionFault(f"{site.name} answered with what is not valid HTTP", sent=True)
+    return Garbled(f"{site.name} answered with what is not valid HTTP", sent=True)
 
 
 def overlong(site: Site, most: int) -> ConnectionFault:
     """The fault for an answer of which `most` bytes have no content: its head, above all."""
-    return ConnectionFault(
-        f"{site.name} answered with over {most} bytes without content", sent=True
-    )
+    return Garbled(f"{site.name} answered with over {most} bytes without content", sent=True)
 
 
 def _reason(cause: BaseException) -> str:

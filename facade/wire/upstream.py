@@ -31,6 +31,10 @@ class ConnectTimeout(ConnectionFault):
     """No connection, TLS included, within the endpoint's `connect_timeout`."""
 
 
+class Garbled(ConnectionFault):
+    """What came is no answer of HTTP, or one that has no end."""
+
+
 class Endpoint(Struct, frozen=True):
     """Where an upstream is and how its connections are made. Paths are absolute files.
 

@@ -73,8 +73,10 @@ ROWS: Final = (
     Row(faults.CutAfter(500), CUT, after(TEXT, CUT), CUT, after("You", CUT)),
     Row(faults.Garbage(), BROKEN, BROKEN, BROKEN, CUT),
     Row(faults.Garbage(2), BROKEN, after("You said:", BROKEN), BROKEN, after("You", CUT)),
-    Row(faults.MalformedChunks(), CUT, CUT, CUT, CUT),
-    Row(faults.MalformedChunks(2), CUT, after("You said:", CUT), CUT, after("You", CUT)),
+    Row(faults.MalformedChunks(), BROKEN, BROKEN, BROKEN, BROKEN),
+    Row(
+        faults.MalformedChunks(2), BROKEN, after("You said:", BROKEN), BROKEN, after("You", BROKEN)
+    ),
     Row(faults.NoEnd(), CUT, after(TEXT, CUT), BROKEN, after(TEXT, CUT)),
     Row(faults.ErrorLine(), FAILED, FAILED, FAILED, FAILED),
     Row(faults.ErrorLine(2), FAILED, after("You said:", FAILED), BROKEN, after("You", FAILED)),

@@ -169,17 +169,18 @@ async def test_a_name_that_nobody_has_is_404(fake: FakeUpstream, tmp_path: Path,
 # -- listings ------------------------------------------------------------------------------
 
 
-async def test_500_requests_for_an_unknown_model_make_one_refresh(
+async def test_500_requests_for_an_unknown_model_make_one_refresh_a_second(
     fake: FakeUpstream, tmp_path: Path
 ) -> None:
     async with serving(settings(tmp_path, both(fake)), fake) as facade:
         await ask(facade, "GET", LIST)
         await asyncio.sleep(1)  # a listing is asked again once a second at most
         fake.reset()
-        body = chat("nope")
+        body, began = chat("nope"), asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(ask(facade, "POST", CHAT, body) for _ in range(500)))
+        most = 1 + int(asyncio.get_running_loop().time() - began)  # a slow machine takes seconds
     assert {404} == {answer.status for answer in answers}
-    assert [1, 1] == [len(fake.requests_to(path)) for path in LISTINGS.values()]
+    assert all(1 <= len(fake.requests_to(path)) <= most for path in LISTINGS.values())
 
 
 async def test_a_model_that_has_come_since_is_found(
