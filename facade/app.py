@@ -57,7 +57,7 @@ def build(settings: Settings) -> Application:
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
     routing = Routing(settings.models, discovery)
-    pipeline = Pipeline(routing, discovery, upstreams, settings.server.deadline)
+    pipeline = Pipeline(routing, discovery, upstreams, settings.server)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
     public = OperationsFace(discovery).routes()

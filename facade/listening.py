@@ -24,7 +24,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     `allowed_hosts` are names in a request's Host, without port ("*": any; empty: loopback
     names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut, a
     request of `deadline` seconds is too. `ip_allowlist` and `trusted_proxies` are networks in CIDR
-    form; `pepper` goes into the hash of every key.
+    form; `pepper` goes into the hash of every key. A stream is never silent for much longer than
+    `keep_alive_comments` seconds (0: as long as it likes).
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +39,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     max_body: Count = 32 * 1024 * 1024
     client_idle: Seconds = 60
     deadline: Seconds = 590  # the SDK gives up at 600
+    keep_alive_comments: Annotated[float, Meta(ge=0, le=DAY)] = 15  # ingresses cut at 60
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

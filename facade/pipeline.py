@@ -30,11 +30,13 @@ from facade.discovery import Discovery
 from facade.errors import BadRequest, name_input
 from facade.faces import sse
 from facade.held import Held
+from facade.listening import ServerSettings
 from facade.routing import Plan, Route, Routing
 from facade.upstreams import Answering, Upstream
 from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
 from facade.wire.held_back import HeldBack
+from facade.wire.kept_alive import Silences
 
 _log = logging.getLogger(__name__)
 JSON: Final = {"content-type": "application/json"}
@@ -94,19 +96,20 @@ class Attempt(Struct):
 
 
 class Pipeline:
-    """`deadline`: the seconds that a request has in all."""
+    """What all requests share. `server` says how long each may take, and be silent."""
 
     def __init__(
         self,
         routing: Routing,
         discovery: Discovery,
         upstreams: Mapping[str, Upstream],
-        deadline: float,
+        server: ServerSettings,
     ) -> None:
         self._routing = routing
         self._discovery = discovery
         self._upstreams = upstreams
-        self._deadline = deadline
+        self._deadline = server.deadline
+        self._silences = Silences(server.keep_alive_comments)
         self._breakers = Breakers()
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
@@ -114,15 +117,18 @@ class Pipeline:
         until = asyncio.get_running_loop().time() + self._deadline
         planned = self._routing.plan(ask.model)
         plan = planned if isinstance(planned, Plan) else await planned
-        attempt = Attempt(ask, identity, answer, until)
-        try:
-            if plan.chain is None:
-                await self._attempt(plan.routes[0], attempt)
-            else:
-                await self._along(plan.routes, plan.chain, attempt)
-        except UpstreamError as error:
-            name_input(error, ask.input)
-            raise
+        with Held() as held:
+            if ask.streamed:
+                answer = self._silences.keep(answer, held)
+            attempt = Attempt(ask, identity, answer, until)
+            try:
+                if plan.chain is None:
+                    await self._attempt(plan.routes[0], attempt)
+                else:
+                    await self._along(plan.routes, plan.chain, attempt)
+            except UpstreamError as error:
+                name_input(error, ask.input)
+                raise
 
     async def _along(self, routes: Sequence[Route], chain: ModelSettings, attempt: Attempt) -> None:
         """The attempts of one request, until one is answered or its failure is the last."""

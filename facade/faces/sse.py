@@ -42,6 +42,11 @@ def events(jsons: list[bytes]) -> bytes:
     return event(BETWEEN.join(jsons)) if jsons else b""
 
 
+def comment(text: bytes) -> bytes:
+    """What clients pass over; one printable line."""
+    return b": %b\n\n" % text
+
+
 def error_event(error: FacadeError) -> bytes:
     """What ends a stream that failed: the SDKs raise on it. No [DONE] may follow."""
     return event(error.body())
