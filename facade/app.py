@@ -20,6 +20,7 @@ from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
+from facade.idempotency import Idempotency
 from facade.keys import keyring
 from facade.pipeline import Identity, Pipeline
 from facade.routes.openai import BUSIEST, OpenAIFace
@@ -61,7 +62,11 @@ def build(settings: Settings) -> Application:
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
     public = OperationsFace(discovery).routes()
-    routes = {path: edge(handle, *methods) for path, (handle, methods) in openai.items()}
+    once = Idempotency()
+    routes = {
+        path: edge(once(handle) if "POST" in methods else handle, *methods)
+        for path, (handle, methods) in openai.items()
+    }
     routes |= {
         path: edge(handle, *methods, public=True) for path, (handle, methods) in public.items()
     }
@@ -77,6 +82,7 @@ def build(settings: Settings) -> Application:
     async def serving(_: Litestar) -> AsyncIterator[None]:
         discovery.refresh()
         yield
+        await once.close()
         discovery.close()
         for upstream in upstreams.values():
             await upstream.close()

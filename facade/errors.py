@@ -6,6 +6,7 @@
     ├── Forbidden           403
     ├── NotFound            404
     ├── MethodNotAllowed    405
+    ├── Conflict            409
     ├── TooLarge            413
     ├── RateLimited         429, by a limit of ours
     ├── LimitsUnavailable   503, the store of the limits does not answer
@@ -123,6 +124,10 @@ class MethodNotAllowed(FacadeError):
 
     def headers(self) -> dict[str, str]:
         return super().headers() | {"allow": self._allowed}
+
+
+class Conflict(FacadeError):
+    status, type, code = 409, "invalid_request_error", None
 
 
 class TooLarge(FacadeError):
