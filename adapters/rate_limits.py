@@ -66,6 +66,20 @@ class RateLimits(Struct, frozen=True):
         return said
 
 
+def tighter(one: RateLimits, other: RateLimits | None) -> RateLimits:
+    """Of each kind the one of which the smaller part is left."""
+    if other is None:
+        return one
+    return RateLimits(
+        _tighter(one.requests, other.requests),
+        _tighter(one.tokens, other.tokens),
+    )
+
+
+def _tighter(one: Limit | None, other: Limit | None) -> Limit | None:
+    return min(filter(None, (one, other)), key=_looseness, default=None)
+
+
 SHOWN: Final = tuple(
     f"x-ratelimit-{value}-{kind}"
     for kind in ("requests", "tokens")

@@ -16,13 +16,19 @@ from msgspec.structs import replace
 
 from adapters.providers import PROVIDERS, Provider
 from adapters.registry import spoken
+from facade.ask import Identity
 from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
 from facade.idempotency import Idempotency
 from facade.keys import keyring
-from facade.pipeline import Identity, Pipeline
+from facade.limits.buckets import Store
+from facade.limits.charges import Limits, buckets
+from facade.limits.grammar import parse
+from facade.limits.memory import MemoryStore
+from facade.limits.settings import MEMORY
+from facade.pipeline import Pipeline
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
@@ -58,7 +64,8 @@ def build(settings: Settings) -> Application:
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
     routing = Routing(settings.models, discovery)
-    pipeline = Pipeline(routing, discovery, upstreams, settings.server)
+    limits = _limits(settings)
+    pipeline = Pipeline(routing, discovery, upstreams, settings.server, limits)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
     public = OperationsFace(discovery).routes()
@@ -86,6 +93,8 @@ def build(settings: Settings) -> Application:
         discovery.close()
         for upstream in upstreams.values():
             await upstream.close()
+        if limits is not None:
+            await limits.store.close()
 
     framework = Litestar(
         handlers,
@@ -143,6 +152,26 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         raise ConfigError(f"upstreams.{name}: {error}") from None
     dialect = spoken(settings.dialect, settings.vendor)
     return Upstream(name, dialect, traits, connections, metadata)
+
+
+def _limits(settings: Settings) -> Limits | None:
+    """None where nothing is limited."""
+    keys, models = (
+        {name: buckets(scope, name, it.limits) for name, it in tables.items() if it.limits}
+        for scope, tables in (("key", settings.keys), ("model", settings.models))
+    )
+    near = [parse(limit) for limit in settings.server.ip_limits]
+    if not (keys or models or near):
+        return None
+    return Limits(_store(settings.store.url), keys, models, near)
+
+
+def _store(url: str) -> Store:
+    if url == MEMORY:
+        return MemoryStore(time.monotonic)
+    from facade.limits.shared import SharedStore, connected  # noqa: PLC0415 - few have it
+
+    return SharedStore(connected(url))
 
 
 def connections_to(site: Site) -> Connections:

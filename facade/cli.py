@@ -147,17 +147,23 @@ def _described(settings: Settings) -> Iterator[str]:
     yield "with a key." if settings.keys else f"{hosts}; no key is asked of them."
     if server.ip_allowlist:
         yield f"Only requests from {', '.join(server.ip_allowlist)} are answered."
+    if server.ip_limits:
+        yield f"Each address: at most {', '.join(server.ip_limits)}."
     for name, key in settings.keys.items():
         known = (
             f"whoever asks from {', '.join(key.networks)} {hosts}" if key.networks else "a secret"
         )
         rights = f"{', '.join(key.models) or 'every model'}{', admin' if key.admin else ''}"
-        yield f"key {name}: {known}, {key.priority}, {rights}"
+        yield f"key {name}: {known}, {key.priority}, {rights}{_limited(key.limits)}"
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():
         yield f"model {alias}: {', then '.join(model.targets)}"
-        yield f"  {model.retries} retries, commit {model.commit}"
+        yield f"  {model.retries} retries, commit {model.commit}{_limited(model.limits)}"
+
+
+def _limited(limits: Sequence[str]) -> str:
+    return f", at most {', '.join(limits)}" if limits else ""
 
 
 def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:

@@ -20,6 +20,7 @@ from facade import environment
 from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
 from facade.keys import KeySettings, check_keys
+from facade.limits.settings import StoreSettings, check_limits, check_store
 from facade.listening import DAY, Count, ServerSettings, checked_server, is_loopback
 from facade.vendors import filled
 
@@ -69,6 +70,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     targets: Annotated[tuple[str, ...], Meta(min_length=1)]
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     commit: Literal["first-token", "complete"] = "first-token"
+    limits: tuple[str, ...] = ()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -78,14 +80,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstreams: dict[str, UpstreamSettings] = field(default_factory=dict)
     models: dict[str, ModelSettings] = field(default_factory=dict)
     keys: dict[str, KeySettings] = field(default_factory=dict)
+    store: StoreSettings = StoreSettings()
 
 
 # fmt: off
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "workers", "local_only", "native_options",
-    "slots", "embedding_slots", "queue", "limits",
+    "slots", "embedding_slots", "queue",
     "busy", "cold", "report_model",
-    "store", "jobs",
+    "jobs",
 })
 # fmt: on
 
@@ -160,9 +163,11 @@ def _checked(settings: Settings) -> Settings:
     """The settings with what follows from others filled in. Raises Fault for what cannot be."""
     server = checked_server(settings.server, keyed=bool(settings.keys))
     check_keys(settings.keys, server.pepper)
+    check_store(settings.store)
     upstreams = {name: _upstream(settings, name) for name in settings.upstreams}
     for alias, model in settings.models.items():
         _check_alias(alias, model, upstreams)
+        check_limits(model.limits, ("models", alias, "limits"))
     return replace(settings, server=server, upstreams=upstreams)
 
 

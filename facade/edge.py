@@ -37,13 +37,14 @@ _EXPOSED: Final = (
 
 
 class Request(Struct, frozen=True):
-    """A request that was let in. Header names are in lower case."""
+    """A request that was let in. Header names are in lower case; `address`: where it matters."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes = b""
     caller: Caller = ANYBODY
+    address: Address | None = None
 
 
 Handle = Callable[[Request, AnswerWriter], Awaitable[None]]
@@ -59,7 +60,7 @@ class Edge:
         self._stalls = Stalls(server.client_idle)
         self._allowlist = Networks(server.ip_allowlist)
         self._proxies = Networks(server.trusted_proxies)
-        self._looks_at_addresses = bool(self._allowlist or keyring.neighbours)
+        self._looks_at_addresses = bool(self._allowlist or keyring.neighbours or server.ip_limits)
 
     def __call__(self, handle: Handle, *methods: str, public: bool = False) -> ASGIApp:
         """`handle` as an ASGI application that answers these methods (none: all of them).
@@ -184,7 +185,7 @@ class _Visit:
             if self._methods and method not in self._methods and not self._preflight:
                 raise MethodNotAllowed(path, method, self._methods)
             body = await read_body(receive, most)
-            self.request = Request(method, path, headers, body, caller)
+            self.request = Request(method, path, headers, body, caller, address)
         except FacadeError as refused:
             self._refused = refused
 

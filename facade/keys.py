@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from facade.auth import Band, Caller, Keyring, Networks, digest, network
 from facade.documents import Fault, Key, Secret
+from facade.limits.settings import check_limits
 
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -19,7 +20,7 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     """`[keys.NAME]`: one caller, known by `secret`, by `hash`, or by the networks it asks from.
 
     `hash` is the HMAC-SHA256 of the secret under `server.pepper`, in hex. `models` are names or
-    patterns with one `*`; none: all.
+    patterns with one `*`; none: all. `limits` are in the grammar of facade.limits.grammar.
     """
 
     secret: Secret | None = None
@@ -28,6 +29,7 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     priority: Band = "normal"
     models: tuple[str, ...] = ()
     admin: bool = False
+    limits: tuple[str, ...] = ()
 
 
 def check_keys(keys: Mapping[str, KeySettings], pepper: Secret | None) -> None:
@@ -57,6 +59,7 @@ def _check_key(settings: KeySettings, pepper: Secret | None, key: Key) -> None:
         if not model.strip() or model.count("*") > 1:
             place = (*key, "models", f"[{index}]")
             raise Fault("expected the name of a model, with at most one '*'", place)
+    check_limits(settings.limits, (*key, "limits"))
 
 
 def check_networks(texts: Sequence[str], key: Key) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from facade.documents import Fault, Secret
 from facade.keys import check_networks
+from facade.limits.settings import check_limits
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
@@ -24,8 +25,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     `allowed_hosts` are names in a request's Host, without port ("*": any; empty: loopback
     names). `max_body` in bytes. A client that takes nothing for `client_idle` seconds is cut, a
     request of `deadline` seconds is too. `ip_allowlist` and `trusted_proxies` are networks in CIDR
-    form; `pepper` goes into the hash of every key. A stream is never silent for much longer than
-    `keep_alive_comments` seconds (0: as long as it likes).
+    form; `ip_limits` are those of each client's address; `pepper` goes into the hash of every key.
+    A stream is never silent for much longer than `keep_alive_comments` seconds (0: as long as it
+    likes).
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +36,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     cors_allow_origins: tuple[str, ...] = ()
     ip_allowlist: tuple[str, ...] = ()
+    ip_limits: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     pepper: Secret | None = None
     max_body: Count = 32 * 1024 * 1024
@@ -74,6 +77,7 @@ def checked_server(server: ServerSettings, *, keyed: bool) -> ServerSettings:
         )
     check_networks(server.ip_allowlist, ("server", "ip_allowlist"))
     check_networks(server.trusted_proxies, ("server", "trusted_proxies"))
+    check_limits(server.ip_limits, ("server", "ip_limits"))
     for index, name in enumerate(server.allowed_hosts):
         if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]|\*", name):
             raise Fault(

@@ -1,8 +1,9 @@
 """What happens to a request, in order. Read this first.
 
-    plan the chain -> know the target -> encode -> open (first content) -> stream or whole
-                      ^                                                  |
-                      +---- the same target again, or the next one ------+ (attempts.py)
+    plan the chain, take the caller's buckets
+    -> know the target -> encode -> open (first content) -> stream or whole -> settle
+       ^                                                  |
+       +---- the same target again, or the next one ------+ (attempts.py)
 
 A stage returns its result or a Wait. What is taken stands on a Held, whose releases
 are synchronous. Nothing is written before the first content is in hand: until then a
@@ -14,15 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from msgspec import Struct
-
-from adapters.dialect import Dialect, Encoded, Reply, Target
+from adapters.dialect import Dialect, Encoded, Reply, Target, Whole
 from adapters.errors import InvalidRequest, UpstreamError
 from adapters.rate_limits import SHOWN
 from adapters.wire import Chunk
+from facade.ask import Ask, Attempt, Face, Identity
 from facade.attempts import Course
 from facade.breaker import Breakers
 from facade.config import ModelSettings
@@ -30,6 +30,7 @@ from facade.discovery import Discovery
 from facade.errors import BadRequest, name_input
 from facade.faces import sse
 from facade.held import Held
+from facade.limits.charges import Counted, Limits
 from facade.listening import ServerSettings
 from facade.routing import Plan, Route, Routing
 from facade.upstreams import Answering, Upstream
@@ -42,59 +43,6 @@ _log = logging.getLogger(__name__)
 JSON: Final = {"content-type": "application/json"}
 
 
-class Face(Protocol):
-    """Chunks in the form the caller speaks."""
-
-    def render(self, chunks: Sequence[Chunk]) -> bytes: ...
-
-    def end(self) -> bytes: ...
-
-    def whole(self, chunks: Sequence[Chunk]) -> bytes: ...
-
-
-Encode = Callable[[Dialect, Target], Sequence[Encoded] | Wait[Sequence[Encoded]]]
-
-
-class Ask(Struct, frozen=True):
-    """A request, as far as the pipeline is concerned.
-
-    `input` is the field that may be too long; `media`: it carries images or audio.
-    """
-
-    model: str
-    input: str
-    encode: Encode
-    face: Callable[[Reply], Face]  # not called where the upstream answers whole
-    streamed: bool = False
-    media: bool = False
-
-
-class Identity(Struct, frozen=True):
-    """What makes an answer one of a kind; see Reply."""
-
-    id: str
-    created: int
-
-
-def _unheard() -> None:
-    pass
-
-
-class Attempt(Struct):
-    """What the attempts of a request share, and what is so of this one.
-
-    `until`: when the request's time is over, by the loop's time. `begun` is called when a
-    stream has its first content.
-    """
-
-    ask: Ask
-    identity: Identity
-    answer: AnswerWriter
-    until: float
-    number: int = 1
-    begun: Callable[[], None] = _unheard
-
-
 class Pipeline:
     """What all requests share. `server` says how long each may take, and be silent."""
 
@@ -104,12 +52,14 @@ class Pipeline:
         discovery: Discovery,
         upstreams: Mapping[str, Upstream],
         server: ServerSettings,
+        limits: Limits | None = None,
     ) -> None:
         self._routing = routing
         self._discovery = discovery
         self._upstreams = upstreams
         self._deadline = server.deadline
         self._silences = Silences(server.keep_alive_comments)
+        self._limits = limits
         self._breakers = Breakers()
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
@@ -117,18 +67,36 @@ class Pipeline:
         until = asyncio.get_running_loop().time() + self._deadline
         planned = self._routing.plan(ask.model)
         plan = planned if isinstance(planned, Plan) else await planned
+        attempt = Attempt(ask, identity, answer, until)
+        try:
+            if self._limits is None:
+                await self._answered(plan, attempt)
+            else:
+                await self._charged(self._limits, plan, attempt)
+        except UpstreamError as error:
+            name_input(error, ask.input)
+            raise
+
+    async def _charged(self, limits: Limits, plan: Plan, attempt: Attempt) -> None:
+        """Answered, once all buckets of the caller have room; whatever becomes of it is counted."""
+        ask = attempt.ask
+        charge = attempt.charge = limits.charge(ask.model, ask.size, attempt.answer.headers)
+        try:
+            await charge.take(limits.of_caller(ask.caller.name, ask.address, plan.alias))
+            await self._answered(plan, attempt)
+        except BaseException as error:
+            left = isinstance(error, asyncio.CancelledError)
+            charge.leave(given=left or attempt.answer.started)
+            raise
+
+    async def _answered(self, plan: Plan, attempt: Attempt) -> None:
         with Held() as held:
-            if ask.streamed:
-                answer = self._silences.keep(answer, held)
-            attempt = Attempt(ask, identity, answer, until)
-            try:
-                if plan.chain is None:
-                    await self._attempt(plan.routes[0], attempt)
-                else:
-                    await self._along(plan.routes, plan.chain, attempt)
-            except UpstreamError as error:
-                name_input(error, ask.input)
-                raise
+            if attempt.ask.streamed:
+                attempt.answer = self._silences.keep(attempt.answer, held)
+            if plan.chain is None:
+                await self._attempt(plan.routes[0], attempt)
+            else:
+                await self._along(plan.routes, plan.chain, attempt)
 
     async def _along(self, routes: Sequence[Route], chain: ModelSettings, attempt: Attempt) -> None:
         """The attempts of one request, until one is answered or its failure is the last."""
@@ -166,7 +134,7 @@ class Pipeline:
         """Ask one target, once, and give its answer."""
         ask, headers = attempt.ask, attempt.answer.headers
         if attempt.number > 1:
-            _forget(headers)
+            _forget(attempt)
         upstream = self._upstreams[route.upstream]
         headers["x-facade-upstream"] = upstream.name
         headers["x-facade-model"] = route.model
@@ -194,13 +162,16 @@ Asked = tuple[Upstream, Sequence[Encoded], Reply]
 
 async def _open(
     upstream: Upstream, call: Encoded, reply: Reply, attempt: Attempt, held: Held
-) -> Answering:
+) -> Answering | Counted:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
     try:
-        return await upstream.open(call, reply, held, attempt.until)
+        answering = await upstream.open(call, reply, held, attempt.until)
+        return answering if attempt.charge is None else Counted(answering, attempt.charge)
     finally:
-        limits = upstream.limits(reply.model)  # a bucket of ours that is tighter belongs here
-        if limits is not None:
+        limits = upstream.limits(reply.model)
+        if attempt.charge is not None:
+            attempt.charge.tell(limits)
+        elif limits is not None:
             attempt.answer.headers |= limits.headers()
 
 
@@ -217,6 +188,8 @@ async def _stream(attempt: Attempt, asked: Asked) -> None:
                 attempt.begun()
                 answer.start(200, sse.HEADERS)
             await _relay(answering, face, answer)
+    if attempt.charge is not None:
+        attempt.charge.settle()
     if face is not None:
         answer.write(face.end())
     answer.end()
@@ -231,17 +204,25 @@ async def _whole(attempt: Attempt, asked: Asked) -> None:
         with Held() as held:
             answering = await _open(upstream, call, reply, attempt, held)
             if call.whole:
-                answer.whole(200, JSON, call.whole(await answering.whole(), reply).body)
+                _in_one_piece(attempt, call.whole(await answering.whole(), reply))
                 return
             while (more := await answering.chunks()) is not None:
                 chunks += more
         reply = answering.reply
+    if attempt.charge is not None:
+        attempt.charge.settle()
     if any(chunk.usage and chunk.usage.partial for chunk in chunks):
         _warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
     answer.whole(200, JSON, attempt.ask.face(reply).whole(chunks))
 
 
-async def _relay(answering: Answering, face: Face, answer: AnswerWriter) -> None:
+def _in_one_piece(attempt: Attempt, whole: Whole) -> None:
+    if attempt.charge is not None:
+        attempt.charge.whole(whole)
+    attempt.answer.whole(200, JSON, whole.body)
+
+
+async def _relay(answering: Answering | Counted, face: Face, answer: AnswerWriter) -> None:
     """Chunks to the client until the upstream's end; no reading ahead of a slow client."""
     while (chunks := await answering.chunks()) is not None:
         answer.write(face.render(chunks))
@@ -255,7 +236,9 @@ def _warn(headers: dict[str, str], warning: str) -> None:
     headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
 
 
-def _forget(headers: dict[str, str]) -> None:
+def _forget(attempt: Attempt) -> None:
     """What an earlier attempt said of itself is not true of this one."""
     for name in ("x-facade-warning", *SHOWN):
-        headers.pop(name, None)
+        attempt.answer.headers.pop(name, None)
+    if attempt.charge is not None:
+        attempt.charge.again()

@@ -27,13 +27,14 @@ class Route(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The targets of a model name, in order. `chain`: what an alias says of trying them.
+    """The targets of a model name, in order. `chain`: what an `alias` says of trying them.
 
     None: an upstream's own name for a model, which is one target, tried once.
     """
 
     routes: tuple[Route, ...]
     chain: ModelSettings | None = None
+    alias: str = ""  # as it is configured
 
 
 class Routing:
@@ -42,7 +43,7 @@ class Routing:
     def __init__(self, aliases: Mapping[str, ModelSettings], discovery: Discovery) -> None:
         self._aliases = aliases
         self._discovery = discovery
-        self._plans = {name: _plan(alias, "") for name, alias in aliases.items() if "*" not in name}
+        self._plans = {name: _plan(name, it, "") for name, it in aliases.items() if "*" not in name}
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +64,7 @@ class Routing:
         for pattern, alias in self._aliases.items():
             matched = _matched(pattern, model)
             if matched is not None:
-                return _plan(alias, matched)
+                return _plan(pattern, alias, matched)
         first, slash, rest = model.partition("/")
         known = slash and rest and first in self._discovery.listings
         return Plan((Route(first, rest),)) if known else None
@@ -99,8 +100,8 @@ class Routing:
         )
 
 
-def _plan(alias: ModelSettings, matched: str) -> Plan:
-    return Plan(tuple(_route(target, matched) for target in alias.targets), alias)
+def _plan(name: str, alias: ModelSettings, matched: str) -> Plan:
+    return Plan(tuple(_route(target, matched) for target in alias.targets), alias, name)
 
 
 def _route(target: str, matched: str) -> Route:

@@ -19,6 +19,7 @@ from facade.config import ModelSettings, UpstreamSettings, load
 from facade.deadlines import Timeouts
 from facade.environment import ROWS
 from facade.keys import KeySettings
+from facade.limits.settings import StoreSettings
 from facade.listening import ServerSettings
 from facade.routes.docs import OPERATIONS
 from facade.routes.openai import OpenAIFace
@@ -31,6 +32,7 @@ TABLES: Final[Mapping[str, type[Struct]]] = {
     "`[upstreams.NAME]`": UpstreamSettings,
     "`[models.ALIAS]`": ModelSettings,
     "`[keys.NAME]`": KeySettings,
+    "`[store]`": StoreSettings,
 }
 
 

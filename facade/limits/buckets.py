@@ -66,9 +66,15 @@ class Lease:
         self.ended = False
         self.id = ""  # where a store needs one
 
-    def rate_limits(self) -> rate_limits.RateLimits:
+    def limits(self) -> rate_limits.RateLimits:
         """For the headers of the answer."""
         return standing(self.buckets, self.used)
+
+    def settled(self, tokens: int | None) -> rate_limits.RateLimits:
+        """The same, were it to end now with so many tokens; None: with a refund."""
+        pairs = zip(self.buckets, self.taken, self.used, strict=True)
+        after = [max(used + owed(it.limit, taken, tokens), 0) for it, taken, used in pairs]
+        return standing(self.buckets, after)
 
 
 class Refusal(Struct, frozen=True):
@@ -96,6 +102,11 @@ class NeverFits(Struct, frozen=True):
 
     bucket: Bucket
     tokens: int
+
+    @property
+    def limits(self) -> rate_limits.RateLimits:
+        """What is left is not asked for: no time would help."""
+        return rate_limits.RateLimits(tokens=rate_limits.Limit(self.bucket.limit.amount))
 
     def error(self) -> FacadeError:
         """A 400: an eternal 429 would be tried again and again."""

@@ -14,7 +14,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from adapters.wire import NULL, ChatRequest, Function, Input, Message, Part
+from adapters.wire import (
+    NULL,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Function,
+    Input,
+    Message,
+    Part,
+)
 from facade.limits.buckets import Tokens
 
 IMAGE: Final = 1000  # tokens; of other media too
@@ -32,7 +41,51 @@ class Estimate(Struct, frozen=True):
     certain: int
 
 
-def of_chat(request: ChatRequest) -> Estimate:
+class Size(Struct, frozen=True):
+    """What is known of a request's tokens before it is sent.
+
+    `answer` bounds each of so many `choices` (0: there is none to come); None: nothing does.
+    `prompt` is of all `prompts` together.
+    """
+
+    prompt: Estimate
+    answer: int | None
+    choices: int = 1
+    prompts: int = 1
+
+    def reserve(self, learned: int) -> Tokens:
+        """What to take.
+
+        Without a bound only the prompt has to fit, and of `learned` for each choice what is left.
+        """
+        likely, certain = self.prompt.likely, self.prompt.certain
+        if self.answer is None:
+            return Tokens(certain, likely, likely + self.choices * learned)
+        bound = self.choices * self.answer
+        return Tokens(max(certain, bound), likely + bound, likely + bound)
+
+
+def of_chat(request: ChatRequest) -> Size:
+    """A chat's."""
+    answer = request.max_completion_tokens or request.max_tokens
+    return Size(of_messages(request), answer, request.n or 1)
+
+
+def of_completion(request: CompletionRequest) -> Size:
+    """A completion's; `best_of` makes choices that nobody sees."""
+    prompt = request.prompt
+    many = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int))
+    prompts = max(len(prompt), 1) if isinstance(prompt, list) and many else 1
+    choices = prompts * max(request.n or 1, request.best_of or 1)
+    return Size(of_input(prompt), request.max_tokens, choices, prompts)
+
+
+def of_embeddings(request: EmbeddingRequest) -> Size:
+    """What is to be embedded; nothing is generated."""
+    return Size(of_input(request.input), answer=0)
+
+
+def of_messages(request: ChatRequest) -> Estimate:
     """Messages, and the tools and schemas that go into the prompt with them."""
     text = sum(map(_message, request.messages))
     tools = [tool.function for tool in request.tools or () if tool.function]
@@ -54,17 +107,6 @@ def of_input(given: Input | None) -> Estimate:
     text = sum(_bytes(item) for item in items if isinstance(item, str))
     ids = sum(len(item) if isinstance(item, list) else isinstance(item, int) for item in items)
     return Estimate(math.ceil(text / _LIKELY) + ids, text // _SURELY + ids)
-
-
-def reserve(prompt: Estimate, answer: int | None, choices: int, learned: int) -> Tokens:
-    """What to take. `answer`: the bound on each choice (0: there is none to come); None: no bound.
-
-    Without a bound only the prompt has to fit, and of `learned` for each choice what is left.
-    """
-    if answer is None:
-        return Tokens(prompt.certain, prompt.likely, prompt.likely + choices * learned)
-    whole = prompt.likely + choices * answer
-    return Tokens(max(prompt.certain, choices * answer), whole, whole)
 
 
 class Answers:

@@ -58,7 +58,7 @@ class _Call(NamedTuple):
 
 
 class SharedStore:
-    """Made in a running loop, of the client of one server; `close` leaves the client open."""
+    """By the client of one server, which `close` closes too."""
 
     def __init__(self, client: Valkey) -> None:
         self._client = client
@@ -67,7 +67,7 @@ class SharedStore:
         self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
         self._waiting: list[_Call] = []
         self._trips: asyncio.Future[None] | None = None
-        self._renewal = asyncio.ensure_future(self._keep_renewing())
+        self._renewal: asyncio.Task[None] | None = None  # once a place is held
 
     def take(self, lease: Lease) -> Said | Wait[Said]:
         if not lease.buckets:
@@ -103,8 +103,10 @@ class SharedStore:
             await asyncio.wait([self._trips])
 
     async def close(self) -> None:
-        self._renewal.cancel()
+        if self._renewal:
+            self._renewal.cancel()
         await self.written()
+        await self._client.aclose()
 
     def _send(self, call: _Call) -> None:
         self._waiting.append(call)
@@ -148,6 +150,8 @@ class SharedStore:
                 PREFIX + bucket.key for bucket in lease.buckets if not bucket.limit.period
             ]:
                 self._places[lease.id] = places
+                if self._renewal is None:
+                    self._renewal = asyncio.ensure_future(self._keep_renewing())
         if lease.ended:  # by someone who left meanwhile
             self._give_back(lease, None)
         if not said.done():

@@ -14,6 +14,7 @@ from adapters.dialect import Completes, Dialect, Embeds, Encoded, Reply, Target
 from adapters.errors import InvalidRequest
 from adapters.wire import CompletionCall, Message
 from facade import tokens
+from facade.ask import Ask, Face, Identity
 from facade.auth import Caller, may
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
@@ -21,7 +22,8 @@ from facade.errors import NotFound, told
 from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
-from facade.pipeline import JSON, Ask, Face, Identity, Pipeline
+from facade.limits import estimates
+from facade.pipeline import JSON, Pipeline
 from facade.routing import Routing
 from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
@@ -66,10 +68,13 @@ class OpenAIFace:
             input="messages",
             encode=lambda dialect, target: dialect.encode_chat(call, target),
             face=lambda reply: ChatFace(asked, reply),
+            size=lambda: estimates.of_chat(asked),
+            caller=request.caller,
+            address=request.address,
             streamed=bool(asked.stream),
             media=_has_media(asked.messages),
         )
-        await self._run(request.caller, ask, answer)
+        await self._run(ask, answer)
 
     async def completion(self, request: Request, answer: AnswerWriter) -> None:
         call = requests.completion(request.body)
@@ -91,9 +96,12 @@ class OpenAIFace:
             input="prompt",
             encode=encode,
             face=lambda reply: CompletionFace(asked, reply),
+            size=lambda: estimates.of_completion(call.request),
+            caller=request.caller,
+            address=request.address,
             streamed=bool(asked.stream),
         )
-        await self._run(request.caller, ask, answer)
+        await self._run(ask, answer)
 
     async def embedding(self, request: Request, answer: AnswerWriter) -> None:
         call = requests.embedding(request.body)
@@ -108,11 +116,19 @@ class OpenAIFace:
                 takes_tokens=dialect.takes_tokens,
             )
 
-        ask = Ask(model=call.request.model, input="input", encode=encode, face=_no_face)
-        await self._run(request.caller, ask, answer)
+        ask = Ask(
+            model=call.request.model,
+            input="input",
+            encode=encode,
+            face=_no_face,
+            size=lambda: estimates.of_embeddings(call.request),
+            caller=request.caller,
+            address=request.address,
+        )
+        await self._run(ask, answer)
 
-    async def _run(self, caller: Caller, ask: Ask, answer: AnswerWriter) -> None:
-        self._check(caller, ask.model)
+    async def _run(self, ask: Ask, answer: AnswerWriter) -> None:
+        self._check(ask.caller, ask.model)
         await self._pipeline.run(ask, self._identify(), answer)
 
     def _check(self, caller: Caller, model: str) -> None:

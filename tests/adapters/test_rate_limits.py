@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.rate_limits import SHOWN, Limit, RateLimits, read
+from adapters.rate_limits import SHOWN, Limit, RateLimits, read, tighter
 
 NOON = 1795262400.0  # 2026-11-21, in UTC
 
@@ -233,3 +233,23 @@ def test_what_is_told_in_openais_form_is_read_again(
     assert told.tokens is not None
     assert (limit, remaining) == (told.tokens.limit, told.tokens.remaining)
     assert milliseconds / 1000 == pytest.approx(told.tokens.reset, abs=0.0011)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "tightest"),
+    [
+        (RateLimits(Limit(10, 9)), None, RateLimits(Limit(10, 9))),
+        (RateLimits(Limit(10, 9)), RateLimits(Limit(100, 1)), RateLimits(Limit(100, 1))),
+        (RateLimits(Limit(10, 0)), RateLimits(Limit(100, 0)), RateLimits(Limit(10, 0))),
+        (
+            RateLimits(Limit(10, 9)),
+            RateLimits(tokens=Limit(5)),
+            RateLimits(Limit(10, 9), Limit(5)),
+        ),
+        (RateLimits(), RateLimits(), RateLimits()),
+    ],
+)
+def test_of_each_kind_the_tighter_is_told(
+    one: RateLimits, other: RateLimits | None, tightest: RateLimits
+) -> None:
+    assert tightest == tighter(one, other)

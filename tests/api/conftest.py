@@ -21,6 +21,7 @@ from openai import AsyncOpenAI
 from facade import attempts
 from tests.api.asking import ask
 from tests.api.chains import Pair
+from tests.api.limited import Limited
 from tests.api.serving import DIALECTS, Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream
 
@@ -126,6 +127,11 @@ def second(others: FakeUpstream) -> FakeUpstream:
     """Another upstream, as if nothing had been asked of it."""
     others.reset()
     return others
+
+
+@pytest.fixture
+def limited(fake: FakeUpstream, tmp_path: Path) -> Limited:
+    return Limited(fake, tmp_path)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.wire import ChatRequest, Input
 from facade.limits.buckets import Tokens
-from facade.limits.estimates import IMAGE, Answers, Estimate, of_chat, of_input, reserve
+from facade.limits.estimates import IMAGE, Answers, Estimate, Size, of_input, of_messages
 
 
 def chat(**fields: Any) -> ChatRequest:  # noqa: ANN401 - JSON
@@ -40,18 +40,18 @@ def said(content: object) -> list[object]:
 def test_text_is_counted_in_bytes_and_media_by_the_piece(
     content: object, likely: int, certain: int
 ) -> None:
-    assert Estimate(likely, certain) == of_chat(chat(messages=said(content)))
+    assert Estimate(likely, certain) == of_messages(chat(messages=said(content)))
 
 
 def test_calls_in_the_history_tools_and_schemas_are_part_of_the_prompt() -> None:
     function = {"name": "look", "description": "x" * 20, "parameters": {"type": "object"}}
-    plain = of_chat(chat(messages=said("x" * 24)))
+    plain = of_messages(chat(messages=said("x" * 24)))
     for fields in (
         {"tools": [{"type": "function", "function": function}, {"type": "web"}]},
         {"functions": [function]},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": function}}},
     ):
-        full = of_chat(chat(messages=said("x" * 24), **fields))
+        full = of_messages(chat(messages=said("x" * 24), **fields))
         assert full.likely > plain.likely + 12
         assert full.certain == plain.certain, "an upstream may shorten them"
     call = {"name": "look", "arguments": "x" * 20}
@@ -59,7 +59,7 @@ def test_calls_in_the_history_tools_and_schemas_are_part_of_the_prompt() -> None
         {"role": "assistant", "tool_calls": [{"id": "1", "function": call}]},
         {"role": "assistant", "function_call": call},
     ):
-        assert Estimate(8, 3) == of_chat(chat(messages=[message]))
+        assert Estimate(8, 3) == of_messages(chat(messages=[message]))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_token_ids_count_themselves(given: Input | None, estimate: Estimate) -> 
 
 
 def test_a_bound_on_the_answer_is_reserved_whole_for_each_choice() -> None:
-    assert Tokens(200, 230, 230) == reserve(Estimate(30, 11), 100, 2, learned=9)
-    assert Tokens(11, 30, 30) == reserve(Estimate(30, 11), 0, 1, learned=9)
+    assert Tokens(200, 230, 230) == Size(Estimate(30, 11), 100, 2).reserve(9)
+    assert Tokens(11, 30, 30) == Size(Estimate(30, 11), 0).reserve(9)
 
 
 def test_without_a_bound_only_the_prompt_has_to_fit_tensorzero_3648() -> None:
-    assert Tokens(11, 30, 48) == reserve(Estimate(30, 11), None, 2, learned=9)
+    assert Tokens(11, 30, 48) == Size(Estimate(30, 11), None, 2).reserve(9)
 
 
 def test_what_is_expected_of_a_model_is_the_95th_percentile_of_its_last_answers() -> None:

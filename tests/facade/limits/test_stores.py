@@ -210,7 +210,7 @@ async def test_the_headers_tell_the_tightest_bucket_of_each_kind(subject: Subjec
         "x-ratelimit-limit-tokens": "1000",
         "x-ratelimit-remaining-tokens": "750",
         "x-ratelimit-reset-tokens": "15s",
-    } == lease.rate_limits().headers()
+    } == lease.limits().headers()
 
 
 async def test_time_that_goes_back_gives_nothing_and_takes_nothing(subject: Subject) -> None:

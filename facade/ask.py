@@ -1,0 +1,74 @@
+"""A request on its way through the pipeline, and what its attempts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from adapters.dialect import Dialect, Encoded, Reply, Target
+from adapters.wire import Chunk
+from facade.auth import ANYBODY, Address, Caller
+from facade.limits.charges import Charge
+from facade.limits.estimates import Size
+from facade.waits import Wait
+from facade.wire.answer import AnswerWriter
+
+
+class Face(Protocol):
+    """Chunks in the form the caller speaks."""
+
+    def render(self, chunks: Sequence[Chunk]) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+    def whole(self, chunks: Sequence[Chunk]) -> bytes: ...
+
+
+Encode = Callable[[Dialect, Target], Sequence[Encoded] | Wait[Sequence[Encoded]]]
+
+
+class Ask(Struct, frozen=True):
+    """A request, as far as the pipeline is concerned.
+
+    `input` is the field that may be too long; `size`: its tokens, as far as they are known
+    before; `media`: it carries images or audio; `address`: where it comes from, if that matters.
+    """
+
+    model: str
+    input: str
+    encode: Encode
+    face: Callable[[Reply], Face]  # not called where the upstream answers whole
+    size: Callable[[], Size]
+    caller: Caller = ANYBODY
+    address: Address | None = None
+    streamed: bool = False
+    media: bool = False
+
+
+class Identity(Struct, frozen=True):
+    """What makes an answer one of a kind; see Reply."""
+
+    id: str
+    created: int
+
+
+def _unheard() -> None:
+    pass
+
+
+class Attempt(Struct):
+    """What the attempts of a request share, and what is so of this one.
+
+    `until`: when the request's time is over, by the loop's time. `begun` is called when a
+    stream has its first content.
+    """
+
+    ask: Ask
+    identity: Identity
+    answer: AnswerWriter
+    until: float
+    number: int = 1
+    begun: Callable[[], None] = _unheard
+    charge: Charge | None = None  # None: nothing is limited

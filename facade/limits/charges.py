@@ -1,0 +1,207 @@
+"""What one request takes of its caller's buckets, and what it has used of them in the end.
+
+    take --granted--> the attempts --> settle   the answer is complete
+                                   --> leave    anything else: charged if content was given
+
+Strategy: the reserve stands until the upstream's own count is known. Where that never comes,
+the prompt counts as it was estimated and the answer by its deltas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Final, Protocol
+
+from adapters.dialect import Reply, Whole
+from adapters.rate_limits import RateLimits, tighter
+from adapters.wire import Chunk, Usage
+from facade.auth import Address
+from facade.limits.buckets import NO_TOKENS, Bucket, Lease, Store
+from facade.limits.estimates import Answers, Size
+from facade.limits.grammar import Limit, parse
+
+Buckets = tuple[Bucket, ...]
+
+_ADDRESSES: Final = 4096  # whose buckets are not made anew
+_BYTES: Final = 3  # of an answer that nobody counted, to a token
+
+
+class Limits:
+    """Whose buckets there are: of keys and models by name, and of each address `near` us."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Mapping[str, Buckets],
+        models: Mapping[str, Buckets],
+        near: Sequence[Limit],
+    ) -> None:
+        self.store = store
+        self.answers = Answers()
+        self._keys = keys
+        self._models = models
+        self._near = lru_cache(_ADDRESSES)(partial(_near, near)) if near else _nothing
+
+    def of_caller(self, key: str | None, address: Address | None, alias: str) -> Buckets:
+        """What a request by this key, from this address, for this alias takes in one step."""
+        return self._keys.get(key or "", ()) + self._near(address) + self._models.get(alias, ())
+
+    def charge(self, model: str, size: Callable[[], Size], headers: dict[str, str]) -> Charge:
+        """A request's for this model; `headers` are those of its answer."""
+        return Charge(self, model, size, headers)
+
+
+class Charge:
+    """One request's."""
+
+    def __init__(
+        self, limits: Limits, model: str, size: Callable[[], Size], headers: dict[str, str]
+    ) -> None:
+        self._limits = limits
+        self._model = model
+        self._measure = size
+        self._headers = headers
+        self._size: Size | None = None  # where tokens are limited
+        self._lease = Lease(())
+        self._ours = RateLimits()
+        self._theirs: RateLimits | None = None
+        self.again()
+
+    async def take(self, buckets: Buckets) -> None:
+        """Take them all. Raises RateLimited, BadRequest or LimitsUnavailable."""
+        tokens = NO_TOKENS
+        if any(bucket.limit.kind == "tokens" for bucket in buckets):
+            self._size = self._measure()
+            tokens = self._size.reserve(self._limits.answers.expected(self._model))
+        lease = self._lease = Lease(buckets, tokens)
+        step = self._limits.store.take(lease)
+        said = await step if isinstance(step, asyncio.Future) else step
+        self._show(lease.limits() if said is None else said.limits)
+        if said is not None:
+            raise said.error()
+
+    def tell(self, theirs: RateLimits | None) -> None:
+        """Show the tighter ones of ours and an upstream's."""
+        self._theirs = theirs
+        self._show(self._ours)
+
+    def again(self) -> None:
+        """Another attempt begins: what the last one gave and told counts no more."""
+        self._theirs = None
+        self._begun = False
+        self._deltas = 0
+        self._usages: list[Usage] = []
+
+    def see(self, chunks: Iterable[Chunk]) -> None:
+        """What the upstream has sent."""
+        for chunk in chunks:
+            if chunk.usage is not None:
+                self._usages.append(chunk.usage)
+            elif chunk.commits:
+                self._begun = True
+                self._deltas += _events(chunk)
+
+    def whole(self, answer: Whole) -> None:
+        """The answer is complete, and came in one piece."""
+        if answer.usage is None:
+            self._deltas = len(answer.body) // _BYTES
+        else:
+            self._usages.append(answer.usage)
+        self.settle()
+
+    def settle(self) -> None:
+        """The answer is complete."""
+        used = self._used()
+        size = self._size
+        if size and size.answer is None:
+            done = sum(usage.completion_tokens for usage in self._usages) or self._deltas
+            self._limits.answers.note(self._model, done // size.choices)
+        self._end(used)
+
+    def leave(self, *, given: bool) -> None:
+        """The request fails, or its caller leaves. `given`: what was sent is not taken back."""
+        self._end(self._used() if given and self._begun else None)
+
+    def _end(self, used: int | None) -> None:
+        lease = self._lease
+        if not lease.ended and lease.taken:
+            self._show(lease.settled(used))
+        if used is None:
+            self._limits.store.refund(lease)
+        else:
+            self._limits.store.settle(lease, used)
+
+    def _used(self) -> int:
+        """Tokens, by the upstream's count; what it left out as it was guessed."""
+        size, usages = self._size, self._usages
+        if size is None:
+            return 0
+        prompt = sum(usage.prompt_tokens for usage in usages)
+        if len(usages) > size.prompts:  # calls of one prompt were all sent it, but it counts once
+            prompt = prompt * size.prompts // len(usages)
+        done = sum(usage.completion_tokens for usage in usages)
+        return (prompt or size.prompt.likely) + (done or self._deltas)
+
+    def _show(self, ours: RateLimits) -> None:
+        self._ours = ours
+        self._headers |= tighter(ours, self._theirs).headers()
+
+
+class Answering(Protocol):
+    """An upstream's answer under way; see facade.upstreams."""
+
+    @property
+    def reply(self) -> Reply: ...
+    async def chunks(self) -> list[Chunk] | None: ...
+    async def whole(self) -> bytes: ...
+
+
+class Counted:
+    """The same, its tokens counted as they come."""
+
+    def __init__(self, answering: Answering, charge: Charge) -> None:
+        self._answering = answering
+        self._charge = charge
+        self.whole = answering.whole
+
+    @property
+    def reply(self) -> Reply:
+        return self._answering.reply
+
+    async def chunks(self) -> list[Chunk] | None:
+        chunks = await self._answering.chunks()
+        if chunks is not None:
+            self._charge.see(chunks)
+        return chunks
+
+
+def buckets(scope: str, name: str, limits: Iterable[str]) -> Buckets:
+    """Those of whoever has these limits, which were checked."""
+    return tuple(Bucket(scope, name, parse(limit)) for limit in limits)
+
+
+def _near(limits: Sequence[Limit], address: Address | None) -> Buckets:
+    """A client has many addresses of IPv6, but they have their first 64 bits in common.
+
+    All whose address cannot be known are one.
+    """
+    name = str(address or "unknown")
+    if isinstance(address, ipaddress.IPv6Address):
+        name = f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
+    return tuple(Bucket("ip", name, limit) for limit in limits)
+
+
+def _nothing(_: Address | None) -> Buckets:
+    return ()
+
+
+def _events(chunk: Chunk) -> int:
+    """How many deltas of an upstream are in this chunk; an end alone is none."""
+    if not (chunk.content or chunk.reasoning or chunk.refusal or chunk.tool_calls):
+        return 0
+    if chunk.pieces:
+        return len(chunk.pieces)
+    return chunk.raw.count(b"\n\ndata: ") + 1
