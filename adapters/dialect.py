@@ -102,10 +102,14 @@ class Encoded(Struct, frozen=True):
 class Dialect(Protocol):
     """The verbs every dialect has.
 
+    `slots` is how many calls its servers usually work on at a time; None: as many as come.
     `encode_chat` gives several calls where the upstream has no `n`: they are run on one
     target, and their chunks are told apart by `choice`. It raises InvalidRequest for what
     the dialect cannot express.
     """
+
+    @property
+    def slots(self) -> int | None: ...
 
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]: ...
 

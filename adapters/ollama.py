@@ -48,6 +48,7 @@ class Ollama:
     """A Dialect that also completes, embeds, lists, describes, and knows what is loaded."""
 
     takes_tokens: Final = False
+    slots: Final = 1  # OLLAMA_NUM_PARALLEL, https://docs.ollama.com/faq
 
     # -- chat ------------------------------------------------------------------------------
 

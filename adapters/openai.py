@@ -36,6 +36,7 @@ class Unlisted:
     def __init__(self, quirks: Quirks = PLAIN) -> None:
         self._quirks = quirks
         self.takes_tokens: Final = quirks.takes_tokens
+        self.slots: Final = quirks.slots
 
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
         request, warnings = requests.chat(self._quirks, call, target)

@@ -76,6 +76,7 @@ class Quirks(Struct, frozen=True, kw_only=True):
     in_messages: Names = field(default_factory=dict)
     embedding_fields: Names = field(default_factory=dict)
     takes_tokens: bool = False  # in prompts and inputs; else they are sent as text
+    slots: int | None = None  # calls that it works on at a time
     developer: bool = True  # whether it knows that role; else it is "system" there
     verbs: tuple[Callable[[Draft], None], ...] = ()
     vectors: Callable[[bytes], bytes] | None = None  # an answer with vectors in a form of its own

@@ -214,6 +214,6 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "ollama-v1": Provider(
         base_url="http://127.0.0.1:11434/v1",
         path="/v1",
-        quirks=Quirks(developer=False, fields=_OLD_BOUND),
+        quirks=Quirks(developer=False, fields=_OLD_BOUND, slots=1),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from adapters.providers import PROVIDERS, Provider
 from adapters.registry import spoken
+from facade.admission import Admission, Room
 from facade.ask import Identity
 from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
@@ -28,7 +30,7 @@ from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
 from facade.limits.settings import MEMORY
-from facade.pipeline import Pipeline
+from facade.pipeline import Pipeline, Policy
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
@@ -64,8 +66,9 @@ def build(settings: Settings) -> Application:
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
     discovery = Discovery(upstreams)
     routing = Routing(settings.models, discovery)
+    queues = {name: queue for name, it in settings.upstreams.items() if (queue := _queue(name, it))}
     limits = _limits(settings)
-    pipeline = Pipeline(routing, discovery, upstreams, settings.server, limits)
+    pipeline = Pipeline(routing, discovery, upstreams, Policy(settings.server, queues, limits))
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
     public = OperationsFace(discovery).routes()
@@ -172,6 +175,18 @@ def _store(url: str) -> Store:
     from facade.limits.shared import SharedStore, connected  # noqa: PLC0415 - few have it
 
     return SharedStore(connected(url))
+
+
+def _queue(name: str, settings: UpstreamSettings) -> Admission | None:
+    """None where as many calls may run as come."""
+    if settings.slots is None and settings.embedding_slots is None:
+        return None
+    room = Room(settings.slots, settings.embedding_slots, settings.queue)
+    return Admission(name, room, _now, frozenset)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def connections_to(site: Site) -> Connections:

@@ -12,6 +12,7 @@ from adapters.wire import Chunk
 from facade.auth import ANYBODY, Address, Caller
 from facade.limits.charges import Charge
 from facade.limits.estimates import Size
+from facade.turns import Lane
 from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
 
@@ -43,6 +44,7 @@ class Ask(Struct, frozen=True):
     size: Callable[[], Size]
     caller: Caller = ANYBODY
     address: Address | None = None
+    lane: Lane = "generation"
     streamed: bool = False
     media: bool = False
 
@@ -61,8 +63,8 @@ def _unheard() -> None:
 class Attempt(Struct):
     """What the attempts of a request share, and what is so of this one.
 
-    `until`: when the request's time is over, by the loop's time. `begun` is called when a
-    stream has its first content.
+    `until`: when the request's time is over, by the loop's time. `queued`: the seconds that it
+    has waited for slots. `begun` is called when a stream has its first content.
     """
 
     ask: Ask
@@ -70,5 +72,6 @@ class Attempt(Struct):
     answer: AnswerWriter
     until: float
     number: int = 1
+    queued: float = 0.0
     begun: Callable[[], None] = _unheard
     charge: Charge | None = None  # None: nothing is limited

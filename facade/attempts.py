@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.breaker import Breaker, Breakers, Rest
+from facade.errors import NoSlot
 from facade.routing import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
@@ -97,6 +98,7 @@ class Course:
         self._probes = False
         self._error: UpstreamError | None = None
         self._unfit: InvalidRequest | None = None
+        self._full: list[NoSlot] = []
         self._waits: list[float | None] = []  # of the limited targets; None: it does not say
         self._rests: list[float] = []  # of those left alone because they failed
 
@@ -128,11 +130,15 @@ class Course:
         if self._probes and self._breaker:
             self._breaker.leave()
 
-    def unfit(self, error: InvalidRequest) -> None:
-        """The target cannot be asked for this; nothing was sent."""
+    def passed_over(self, error: InvalidRequest | NoSlot) -> None:
+        """The target cannot be asked for this, or had no slot for it; nothing was sent."""
         self.left()
-        self._unfit = self._unfit or error
-        self._move("unsupported")
+        if isinstance(error, NoSlot):
+            self._full.append(error)
+            self._move(error.code or "")
+        else:
+            self._unfit = self._unfit or error
+            self._move("unsupported")
 
     def failed(self, error: UpstreamError, now: float, jitter: float) -> float | None:
         """Seconds until the next `target` is to be asked for; None: the client is told."""
@@ -155,10 +161,12 @@ class Course:
         self._move(error.kind.value)
         return 0.0
 
-    def told(self) -> UpstreamError | InvalidRequest:
+    def told(self) -> UpstreamError | InvalidRequest | NoSlot:
         """What the client is told where no target is left."""
         if len(self._waits) == len(self._routes):
             return self._limited()
+        if self._full:  # it could have answered, and soon can again
+            return min(self._full, key=lambda error: error.retry_after or 0)
         waits = [*self._rests, *(wait for wait in self._waits if wait is not None)]
         if self._error:
             return self._error

@@ -28,6 +28,7 @@ class Caller(Struct, frozen=True):
     band: Band = "normal"
     models: tuple[str, ...] = ()
     admin: bool = False
+    weight: int = 1  # turns in a queue where others of its band get one
 
 
 ANYBODY: Final = Caller()

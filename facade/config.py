@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Meta, Struct, field
 from msgspec.structs import asdict, replace
 
-from adapters.registry import DIALECTS
+from adapters.registry import DIALECTS, spoken
 from facade import environment
 from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
@@ -37,7 +37,8 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
     `local` says that what is sent stays with the operator (default: loopback addresses only).
     `client_cert` is one PEM file with certificate and key; relative files are beside the
     configuration. `base_url` is loaded without a slash at the end of its path; its query goes
-    with every request. A vendor's row gives `dialect`, `base_url` and `api_key`.
+    with every request. A vendor's row gives `dialect`, `base_url` and `api_key`. `slots` are the
+    calls at a time, `embedding_slots` those of embeddings; of each, `queue` calls may wait.
     """
 
     vendor: str | None = None
@@ -52,6 +53,9 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
     ca_file: Path | None = None
     client_cert: Path | None = None
     connections: Count = 100
+    slots: Count | None = None  # once loaded, None is no limit
+    embedding_slots: Count | None = None
+    queue: Annotated[int, Meta(ge=0)] = 100
     models: dict[str, UpstreamModelSettings] = field(default_factory=dict)
 
     @property
@@ -86,7 +90,6 @@ class Settings(Struct, frozen=True, kw_only=True):
 # fmt: off
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "workers", "local_only", "native_options",
-    "slots", "embedding_slots", "queue",
     "busy", "cold", "report_model",
     "jobs",
 })
@@ -195,7 +198,14 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
         _url(upstream.proxy, (*key, "proxy"))
     local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local
     base_url = url._replace(path=url.path.rstrip("/")).geturl()
-    return replace(upstream, base_url=base_url, local=local)
+    slots = upstream.slots or spoken(upstream.dialect, upstream.vendor).slots
+    return replace(
+        upstream,
+        base_url=base_url,
+        local=local,
+        slots=slots,
+        embedding_slots=upstream.embedding_slots or slots,
+    )
 
 
 def _url(text: str, key: Key) -> SplitResult:

@@ -52,7 +52,11 @@ def choose(environ: Mapping[str, str], file: Path | None, flags: Mapping[str, ob
         raise ConfigError(WAYS_ON)
     engine = Engine()
     upstream = UpstreamSettings(
-        dialect="openai", base_url=engine.base_url, api_key=Secret(engine.api_key), local=True
+        dialect="openai",
+        base_url=engine.base_url,
+        api_key=Secret(engine.api_key),
+        local=True,
+        slots=engine.slots,
     )
     return Served(replace(settings, upstreams={"embedded": upstream}), engine)
 

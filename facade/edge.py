@@ -32,7 +32,7 @@ _log = logging.getLogger("facade.requests")
 _EXPOSED: Final = (
     "x-request-id, retry-after, retry-after-ms, x-should-retry, "
     "x-facade-upstream, x-facade-model, x-facade-attempts, "
-    "x-facade-fallback, x-facade-warning, " + ", ".join(SHOWN)
+    "x-facade-fallback, x-facade-queue-ms, x-facade-warning, " + ", ".join(SHOWN)
 )
 
 
@@ -225,8 +225,10 @@ def _tell(error: Exception, answer: AnswerWriter) -> None:
     request_id = answer.headers["x-request-id"]
     if isinstance(error, UpstreamError):  # its words may quote the prompt: only the kind is logged
         _log.warning("%s: upstream %s %s", request_id, error.kind.value, error.status or "")
-    elif failure.status >= 500:
+    elif failure is not error and failure.status >= 500:  # a bug of ours
         _log.error("%s: %s", request_id, error, exc_info=error)
+    elif failure.status >= 500:
+        _log.warning("%s: %s", request_id, failure.code)
     if answer.started:
         answer.write(sse.error_event(failure))
         answer.end()

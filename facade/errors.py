@@ -11,9 +11,10 @@
     ├── RateLimited         429, by a limit of ours
     ├── LimitsUnavailable   503, the store of the limits does not answer
     ├── Stopping            503, the server is going down
-    ├── QueueFull           503, as many wait for the upstream as may
-    ├── WaitedOut           503, no slot of the upstream was free in time
-    ├── UpstreamRemoved     503, it left the configuration while its slot was waited for
+    ├── NoSlot              503, nothing was sent to the upstream
+    │   ├── QueueFull       as many wait for it as may
+    │   ├── WaitedOut       no slot of it was free in time
+    │   └── UpstreamRemoved it left the configuration while its slot was waited for
     └── Refused             what an upstream's failure becomes, by the table STATUSES
 
 Every error of the OpenAI paths is `{"error": {message, type, param, code}}`, all four keys.
@@ -146,16 +147,20 @@ class Stopping(FacadeError):
     status, type, code = 503, "server_error", "server_stopping"
 
 
-class QueueFull(FacadeError):
-    status, type, code = 503, "server_error", "queue_full"
+class NoSlot(FacadeError):
+    status, type, code = 503, "server_error", "no_slot"
 
 
-class WaitedOut(FacadeError):
-    status, type, code = 503, "server_error", "queue_timeout"
+class QueueFull(NoSlot):
+    code = "queue_full"
 
 
-class UpstreamRemoved(FacadeError):
-    status, type, code = 503, "server_error", "upstream_removed"
+class WaitedOut(NoSlot):
+    code = "queue_timeout"
+
+
+class UpstreamRemoved(NoSlot):
+    code = "upstream_removed"
 
 
 class Refused(FacadeError):

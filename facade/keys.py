@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from facade.auth import Band, Caller, Keyring, Networks, digest, network
 from facade.documents import Fault, Key, Secret
@@ -21,12 +21,14 @@ class KeySettings(Struct, frozen=True, kw_only=True):
 
     `hash` is the HMAC-SHA256 of the secret under `server.pepper`, in hex. `models` are names or
     patterns with one `*`; none: all. `limits` are in the grammar of facade.limits.grammar.
+    `weight`: turns in a queue where others get one.
     """
 
     secret: Secret | None = None
     hash: str | None = None
     networks: tuple[str, ...] = field(default=(), name="from")
     priority: Band = "normal"
+    weight: Annotated[int, Meta(ge=1, le=100)] = 1
     models: tuple[str, ...] = ()
     admin: bool = False
     limits: tuple[str, ...] = ()
@@ -78,7 +80,9 @@ def keyring(keys: Mapping[str, KeySettings], pepper: Secret | None) -> Keyring:
     holders = {}
     neighbours = []
     for name, settings in keys.items():
-        caller = Caller(name, settings.priority, settings.models, settings.admin)
+        caller = Caller(
+            name, settings.priority, settings.models, settings.admin, weight=settings.weight
+        )
         known = _digest(settings, pepper)
         if known:
             holders[known] = caller

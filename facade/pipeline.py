@@ -1,9 +1,9 @@
 """What happens to a request, in order. Read this first.
 
     plan the chain, take the caller's buckets
-    -> know the target -> encode -> open (first content) -> stream or whole -> settle
-       ^                                                  |
-       +---- the same target again, or the next one ------+ (attempts.py)
+    -> know the target -> encode -> slot -> open (first content) -> stream or whole -> settle
+       ^                                                          |
+       +-------- the same target again, or the next one ----------+ (attempts.py)
 
 A stage returns its result or a Wait. What is taken stands on a Held, whose releases
 are synchronous. Nothing is written before the first content is in hand: until then a
@@ -18,23 +18,27 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from adapters.dialect import Dialect, Encoded, Reply, Target, Whole
 from adapters.errors import InvalidRequest, UpstreamError
 from adapters.rate_limits import SHOWN
 from adapters.wire import Chunk
+from facade.admission import Admission
 from facade.ask import Ask, Attempt, Face, Identity
 from facade.attempts import Course
 from facade.breaker import Breakers
 from facade.config import ModelSettings
 from facade.discovery import Discovery
-from facade.errors import BadRequest, name_input
+from facade.errors import BadRequest, NoSlot, name_input
 from facade.faces import sse
 from facade.held import Held
 from facade.limits.charges import Counted, Limits
 from facade.listening import ServerSettings
 from facade.routing import Plan, Route, Routing
+from facade.turns import Asker
 from facade.upstreams import Answering, Upstream
-from facade.waits import Wait
+from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 from facade.wire.held_back import HeldBack
 from facade.wire.kept_alive import Silences
@@ -43,23 +47,33 @@ _log = logging.getLogger(__name__)
 JSON: Final = {"content-type": "application/json"}
 
 
+class Policy(Struct, frozen=True):
+    """`server` says how long a request may take, and be silent; `queues` are those of the upstreams
+    that have slots; `limits` None: nothing is limited.
+    """
+
+    server: ServerSettings
+    queues: Mapping[str, Admission]
+    limits: Limits | None = None
+
+
 class Pipeline:
-    """What all requests share. `server` says how long each may take, and be silent."""
+    """What all requests share."""
 
     def __init__(
         self,
         routing: Routing,
         discovery: Discovery,
         upstreams: Mapping[str, Upstream],
-        server: ServerSettings,
-        limits: Limits | None = None,
+        policy: Policy,
     ) -> None:
         self._routing = routing
         self._discovery = discovery
         self._upstreams = upstreams
-        self._deadline = server.deadline
-        self._silences = Silences(server.keep_alive_comments)
-        self._limits = limits
+        self._deadline = policy.server.deadline
+        self._silences = Silences(policy.server.keep_alive_comments)
+        self._queues = policy.queues
+        self._limits = policy.limits
         self._breakers = Breakers()
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
@@ -102,19 +116,19 @@ class Pipeline:
         """The attempts of one request, until one is answered or its failure is the last."""
         now = asyncio.get_running_loop().time
         answer = attempt.answer
+        holds_back = attempt.ask.streamed and chain.commit == "complete"
         course = Course(routes, chain.retries, self._breakers, attempt.until)
         attempt.begun = course.began
         while (route := course.target(now())) is not None:
-            if attempt.ask.streamed and chain.commit == "complete":
-                attempt.answer = HeldBack(answer)
-            attempt.number = course.number
-            if course.reason:
-                answer.headers["x-facade-fallback"] = course.reason
+            attempt.answer = HeldBack(answer) if holds_back else answer
+            _number(attempt, course)
             wait: float | None = 0.0
             try:
                 await self._attempt(route, attempt)
-            except InvalidRequest as error:
-                course.unfit(error)
+            except (InvalidRequest, NoSlot) as error:
+                course.passed_over(error)
+                if answer.started:
+                    raise
             except UpstreamError as error:
                 wait = course.failed(error, now(), random.random())  # noqa: S311 - no secret
                 _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
@@ -146,7 +160,14 @@ class Pipeline:
             _warn(headers, warning)
         identity = attempt.identity
         reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
-        await (_stream if ask.streamed else _whole)(attempt, (upstream, calls, reply))
+        asked = (upstream, self._queues.get(route.upstream), calls, reply)
+        await (_stream if ask.streamed else _whole)(attempt, asked)
+
+
+def _number(attempt: Attempt, course: Course) -> None:
+    attempt.number = course.number
+    if course.reason:
+        attempt.answer.headers["x-facade-fallback"] = course.reason
 
 
 async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
@@ -157,13 +178,14 @@ async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encod
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
-Asked = tuple[Upstream, Sequence[Encoded], Reply]
+Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
 
 
-async def _open(
-    upstream: Upstream, call: Encoded, reply: Reply, attempt: Attempt, held: Held
-) -> Answering | Counted:
+async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> Answering | Counted:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
+    upstream, queue, _, reply = asked
+    if queue is not None:
+        await _take_slot(queue, reply.model, attempt, held)
     try:
         answering = await upstream.open(call, reply, held, attempt.until)
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
@@ -175,14 +197,29 @@ async def _open(
             attempt.answer.headers |= limits.headers()
 
 
+async def _take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) -> None:
+    """Hold a slot, once one is free. Raises NoSlot."""
+    now = asyncio.get_running_loop().time
+    ask, arrived = attempt.ask, now()
+    caller, patience = ask.caller, attempt.until - arrived
+    asker = Asker(caller.name or "", caller.band, ask.lane, model, patience, caller.weight)
+    try:
+        slot = await result_of(queue.enter(asker))
+        held.add(slot.release)
+    finally:
+        attempt.queued += now() - arrived
+        if attempt.queued:
+            attempt.answer.headers["x-facade-queue-ms"] = str(round(attempt.queued * 1000))
+
+
 async def _stream(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one stream, one after the other."""
-    upstream, calls, reply = asked
+    _, _, calls, _ = asked
     answer = attempt.answer
     face: Face | None = None
     for call in calls:
         with Held() as held:
-            answering = await _open(upstream, call, reply, attempt, held)
+            answering = await _open(call, asked, attempt, held)
             if face is None:
                 face = attempt.ask.face(answering.reply)
                 attempt.begun()
@@ -197,12 +234,12 @@ async def _stream(attempt: Attempt, asked: Asked) -> None:
 
 async def _whole(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one JSON answer; any failure fails it."""
-    upstream, calls, reply = asked
+    _, _, calls, reply = asked
     answer = attempt.answer
     chunks: list[Chunk] = []
     for call in calls:
         with Held() as held:
-            answering = await _open(upstream, call, reply, attempt, held)
+            answering = await _open(call, asked, attempt, held)
             if call.whole:
                 _in_one_piece(attempt, call.whole(await answering.whole(), reply))
                 return
@@ -223,10 +260,13 @@ def _in_one_piece(attempt: Attempt, whole: Whole) -> None:
 
 
 async def _relay(answering: Answering | Counted, face: Face, answer: AnswerWriter) -> None:
-    """Chunks to the client until the upstream's end; no reading ahead of a slow client."""
+    """Chunks to the client until the upstream's end; no reading ahead of a slow client.
+
+    What is over waits for no client: its slot is free.
+    """
     while (chunks := await answering.chunks()) is not None:
         answer.write(face.render(chunks))
-        room = answer.drained()
+        room = None if answering.over else answer.drained()
         if room is not None:
             await room
 

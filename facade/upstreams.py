@@ -164,6 +164,11 @@ class Answering:
         """The answer's identity, as the upstream tells it."""
         return self._decoder.reply if self._decoder else self._reply
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is read from the upstream; further chunks need no waiting."""
+        return self._done or self._ended
+
     async def begin(self) -> None:
         """Read up to the first content (of a stream; a whole answer is read by `whole`)."""
         while self._decoder and not any(chunk.commits for chunk in self._first):

@@ -18,7 +18,6 @@ _WINDOW: Final = 4096  # tokens of one call, prompt and answer
 _LONGEST: Final = (
     1024  # tokens, where none are named: a model this small may repeat itself for ever
 )
-_SLOTS: Final = 2  # calls at a time; further ones wait inside the engine
 _BATCH: Final = 128  # tokens of a prompt between two looks at who has left
 # One core stays free: where threads share cores, decoding falls to a seventh of its speed.
 # More than a few have nothing to do in a model this small.
@@ -35,8 +34,8 @@ def main() -> None:
     params.port = order["port"]
     params.api_keys = [order["key"]]
     params.verbosity = order["verbosity"]
-    params.n_ctx = _WINDOW * _SLOTS
-    params.n_parallel = _SLOTS
+    params.n_ctx = _WINDOW * order["slots"]
+    params.n_parallel = order["slots"]
     params.n_predict = _LONGEST
     params.n_batch = _BATCH
     params.cpuparams.n_threads = _THREADS

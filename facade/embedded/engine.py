@@ -51,6 +51,8 @@ def _lacking() -> str:
 class Engine:
     """llama.cpp behind `base_url`, which wants `api_key`; both stand from the beginning."""
 
+    slots: Final = 2  # calls at a time
+
     def __init__(self) -> None:
         self._port = _free_port()
         self._child: Process
@@ -114,6 +116,7 @@ class Engine:
             "name": NAME,
             "port": self._port,
             "key": self.api_key,
+            "slots": self.slots,
             "verbosity": _TALKS if _log.isEnabledFor(logging.DEBUG) else _ERRORS_ONLY,
         }
         stdin.write(json.dumps(order).encode() + b"\n")

@@ -155,6 +155,8 @@ class Answering(Protocol):
 
     @property
     def reply(self) -> Reply: ...
+    @property
+    def over(self) -> bool: ...
     async def chunks(self) -> list[Chunk] | None: ...
     async def whole(self) -> bytes: ...
 
@@ -170,6 +172,10 @@ class Counted:
     @property
     def reply(self) -> Reply:
         return self._answering.reply
+
+    @property
+    def over(self) -> bool:
+        return self._answering.over
 
     async def chunks(self) -> list[Chunk] | None:
         chunks = await self._answering.chunks()

@@ -124,6 +124,7 @@ class OpenAIFace:
             size=lambda: estimates.of_embeddings(call.request),
             caller=request.caller,
             address=request.address,
+            lane="embedding",
         )
         await self._run(ask, answer)
 

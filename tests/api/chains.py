@@ -20,10 +20,11 @@ MODEL: Final = "llama3.1"
 
 
 class Link(Struct, frozen=True):
-    """One upstream of a chain."""
+    """One upstream of a chain; `more` are further lines of its table."""
 
     url: str
     dialect: str = "openai"
+    more: str = ""
 
 
 def chain(
@@ -34,7 +35,7 @@ def chain(
     for name, link in zip(NAMES, links, strict=False):
         url = f"{link.url}/v1" if link.dialect == "openai" else link.url
         text += f'[upstreams.{name}]\ndialect = "{link.dialect}"\nbase_url = "{url}"\n'
-        text += f"timeouts = {clocks}\n"
+        text += f"timeouts = {clocks}\n{link.more}\n"
     targets = ", ".join(f'"{name}/{MODEL}"' for name in NAMES[: len(links)])
     text += f"[models.{ALIAS}]\ntargets = [{targets}]\n"
     return settings(folder, text + "".join(f"{key} = {value}\n" for key, value in alias.items()))

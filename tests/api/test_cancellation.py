@@ -183,7 +183,7 @@ async def test_a_hundred_who_leave_at_once_leave_nothing_behind(
         for fault, streamed in PHASES.values()
         for dialect in ("ollama", "openai")
     ]
-    async with serving(settings(tmp_path, both(fake)), fake) as facade:
+    async with serving(settings(tmp_path, both(fake, slots="8")), fake) as facade:
         await facade.idle()
         await fake.came(path="/api/version")
         before = len(asyncio.all_tasks()) - fake.open_connections

@@ -41,6 +41,8 @@ class _Echo:
 class Bare:
     """A dialect that can chat and nothing else."""
 
+    slots: Final = None
+
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
         return [Encoded(UpstreamRequest("POST", "/api/version"), stream=_Echo)]
 

@@ -29,6 +29,7 @@ connections = 200
 dialect = "ollama"
 base_url = "http://127.0.0.1:{port}"
 connections = 200
+slots = 200
 """
 _NGINX: Final = """
 daemon off;

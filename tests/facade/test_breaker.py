@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from facade import breaker
 from facade.breaker import CONSECUTIVE, LEAST, REST, Breaker, Breakers, Rest
 
-SECONDS: Final = st.floats(0, 2 * REST)
+SECONDS: Final = st.integers(0, int(8 * REST)).map(lambda quarters: quarters / 4)  # exact
 
 
 class Requests(RuleBasedStateMachine):

@@ -50,6 +50,9 @@ proxy = "http://user:word@proxy:3128"
 ca_file = "ca.pem"
 client_cert = "client.pem"
 connections = 7
+slots = 3
+embedding_slots = 2
+queue = 0
 
 [models.assistant]
 targets = ["local/llama3.1", "cloud/org/gpt-4o-mini"]
@@ -84,6 +87,8 @@ def full(folder: Path) -> Settings:
                 options={"num_ctx": 8192, "stop": ["a"]},
                 timeouts=Timeouts(connect=1, load=2, first_token=3.5, idle=4, total=5),
                 models={"llama3.1": UpstreamModelSettings(options={"num_ctx": 4096})},
+                slots=1,
+                embedding_slots=1,
             ),
             "cloud": UpstreamSettings(
                 dialect="openai",
@@ -94,6 +99,9 @@ def full(folder: Path) -> Settings:
                 ca_file=folder / "ca.pem",
                 client_cert=folder / "client.pem",
                 connections=7,
+                slots=3,
+                embedding_slots=2,
+                queue=0,
             ),
         },
         models={

@@ -28,7 +28,12 @@ def ollama(
 ) -> dict[str, UpstreamSettings]:
     return {
         "ollama": UpstreamSettings(
-            dialect="ollama", base_url=base_url, local=local, options=options or {}
+            dialect="ollama",
+            base_url=base_url,
+            local=local,
+            options=options or {},
+            slots=1,
+            embedding_slots=1,
         )
     }
 

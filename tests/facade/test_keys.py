@@ -109,7 +109,7 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(
     assert "sk-" not in said
 
 
-@pytest.mark.parametrize("key", ["local_only", "native_options", "limits"])
+@pytest.mark.parametrize("key", ["local_only", "native_options"])
 def test_a_right_or_limit_that_nothing_obeys_yet_is_refused(tmp_path: Path, key: str) -> None:
     said = sentence(tmp_path, f"{LOCAL}[keys.a]\nsecret = 's'\n{key} = true")
     assert f"facade.toml: the key '{key}' at keys.a is not built yet; nothing would obey it" == said
