@@ -36,6 +36,7 @@ from facade.routes.operations import OperationsFace
 from facade.routing import Routing
 from facade.upstreams import Traits, Upstream
 from facade.wire.direct_client import DirectConnections
+from facade.wire.head import Busy
 from facade.wire.httpx_client import HttpxConnections
 from facade.wire.site import Site, site_of
 from facade.wire.upstream import Connections, Endpoint
@@ -44,18 +45,14 @@ _METADATA_CONNECTIONS: Final = 4
 
 
 class Application:
-    """The busiest paths by their exact names; all else, and the lifespan, is the framework's.
+    """The framework's; and the paths which our own server need not ask the framework for."""
 
-    The framework would serve them too, but finding a route costs it as much as answering does us.
-    """
-
-    def __init__(self, busiest: Mapping[str, ASGIApp], framework: Litestar) -> None:
-        self._busiest = busiest
+    def __init__(self, busy: Mapping[bytes, Busy], framework: Litestar) -> None:
+        self.busy = busy
         self._framework = framework
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = cast(HTTPScope, scope)  # of a lifespan there is no path
-        await self._busiest.get(asked.get("path", ""), self._framework)(scope, receive, send)
+        await self._framework(scope, receive, send)
 
 
 def build(settings: Settings) -> Application:
@@ -106,7 +103,7 @@ def build(settings: Settings) -> Application:
         openapi_config=None,
         logging_config=None,
     )
-    return Application({path: routes[path] for path in BUSIEST}, framework)
+    return Application({path.encode(): routes[path] for path in BUSIEST}, framework)
 
 
 def _refused(_: object, error: HTTPException) -> Response[bytes]:

@@ -33,7 +33,8 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
 class Clocks:
     """One attempt's clocks; they start at once. `loads`: the upstream can tell a load.
 
-    `until`: when the request's own time is over, by the loop's time.
+    `until`: when the request's own time is over, by the loop's time; then when the clock that
+    holds just now runs out.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Clocks:
         self._silent = silent
         self._started = self._loop.time()
         self._name = "total"
-        self._at = self._total = min(self._started + timeouts.total, until)
+        self.until = self._total = min(self._started + timeouts.total, until)
         self._cancel: Callable[[], object] | None = None  # what is waited for
         self._expired: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -96,21 +97,21 @@ class Clocks:
             self._timer = None
 
     def _set(self, name: str, at: float) -> None:
-        sooner = at < self._at
-        self._name, self._at = (name, at) if at < self._total else ("total", self._total)
+        sooner = at < self.until
+        self._name, self.until = (name, at) if at < self._total else ("total", self._total)
         if sooner and self._timer is not None:
             self.stop()
             self._arm()
 
     def _arm(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_at(self._at, self._fire)
+            self._timer = self._loop.call_at(self.until, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         if self._cancel is None:
             return
-        if self._loop.time() < self._at:
+        if self._loop.time() < self.until:
             self._arm()
             return
         self._expired = self._name

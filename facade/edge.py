@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
 from urllib.parse import quote, unquote
 
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from adapters.errors import UpstreamError
@@ -25,7 +26,7 @@ from facade.wire.answer import AnswerWriter
 from facade.wire.asgi import read_body
 from facade.wire.connection import Connection, Stalls
 from facade.wire.hang_up import Client, until_hang_up
-from facade.wire.server import CONNECTION
+from facade.wire.head import ABORT, Entered, Head, Headers
 
 _log = logging.getLogger("facade.requests")
 
@@ -36,8 +37,8 @@ _EXPOSED: Final = (
 )
 
 
-class Request(Struct, frozen=True):
-    """A request that was let in. Header names are in lower case; `address`: where it matters."""
+class Request(Struct):
+    """A request that was let in. `address`: where it matters."""
 
     method: str
     path: str
@@ -56,39 +57,38 @@ class Edge:
     def __init__(self, server: ServerSettings, keyring: Keyring, ids: Callable[[], str]) -> None:
         self._server = server
         self._keyring = keyring
-        self._ids = ids
-        self._stalls = Stalls(server.client_idle)
         self._allowlist = Networks(server.ip_allowlist)
         self._proxies = Networks(server.trusted_proxies)
         self._looks_at_addresses = bool(self._allowlist or keyring.neighbours or server.ip_limits)
+        self._keyed = bool(keyring)
+        self._is_allowed = lru_cache(maxsize=64)(self._hosts)  # clients say few, again and again
+        self.most = server.max_body
+        self.new_id = ids
+        self.stalls = Stalls(server.client_idle)
 
-    def __call__(self, handle: Handle, *methods: str, public: bool = False) -> ASGIApp:
-        """`handle` as an ASGI application that answers these methods (none: all of them).
+    def __call__(self, handle: Handle, *methods: str, public: bool = False) -> Door:
+        """`handle` as an application that answers these methods (none: all of them).
 
         A `public` one asks for no key, and answers whatever address it is asked from.
         """
+        return Door(self, handle, methods, public=public)
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            began = time.perf_counter()
-            visit = _Visit(self, handle, methods, f"req_{self._ids()}")
-            asked = cast(HTTPScope, scope)
-            await visit.read(asked, receive, self._server.max_body, public=public)
-            extensions = scope.get("extensions") or {}
-            connection = cast(Connection | None, extensions.get(CONNECTION))
-            client = Client(receive, send, connection)
-            status = await until_hang_up(client, self._stalls, visit.answer, visit.stop)
-            if _log.isEnabledFor(logging.INFO):
-                visit.log(status, time.perf_counter() - began)
+    def admit(self, head: Head, *, public: bool, keyless: bool) -> tuple[Caller, Address | None]:
+        """Who asks, and from where if that matters. Raises Forbidden or Unauthorized."""
+        headers = head.headers
+        address = None if public or not self._looks_at_addresses else self._address(head)
+        if not self._keyed:
+            self._check_host(headers.get("host", ""))
+        origin = headers.get("origin")
+        if origin:
+            self._check_origin(origin, f"{head.scheme}://{headers.get('host', '').lower()}")
+        caller = self._caller(headers, address) if self._keyed and not keyless else ANYBODY
+        return caller, address
 
-        return application
-
-    def address(self, scope: HTTPScope) -> Address | None:
-        """Where a request comes from, if that matters. Raises Forbidden where nobody may ask."""
-        if not self._looks_at_addresses:
-            return None
-        peer = scope["client"]
-        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        address = address_of(peer[0] if peer else "", forwarded, self._proxies)
+    def _address(self, head: Head) -> Address | None:
+        """Where a request comes from. Raises Forbidden where nobody may ask."""
+        forwarded = [value for name, value in head.headers.pairs if name == b"x-forwarded-for"]
+        address = address_of(head.peer, forwarded, self._proxies)
         if self._allowlist and address not in self._allowlist:
             raise Forbidden(
                 "requests from this address are not answered: see server.ip_allowlist",
@@ -96,17 +96,7 @@ class Edge:
             )
         return address
 
-    def admit(
-        self, headers: Mapping[str, str], scheme: str, address: Address | None, *, keyless: bool
-    ) -> Caller:
-        """Who asks. Raises Forbidden or Unauthorized for whoever may not."""
-        host = headers.get("host", "").lower()
-        if not self._keyring:
-            self._check_host(host)
-        self._check_origin(headers.get("origin"), f"{scheme}://{host}")
-        return self._caller(headers, address) if self._keyring and not keyless else ANYBODY
-
-    def _caller(self, headers: Mapping[str, str], address: Address | None) -> Caller:
+    def _caller(self, headers: Headers, address: Address | None) -> Caller:
         """Whom the secret names, or the address where none was sent."""
         secret = sent_secret(headers)
         if secret:
@@ -118,12 +108,12 @@ class Edge:
         if caller is None:
             raise Unauthorized(said)
         if not secret:
-            self._check_host(headers.get("host", "").lower())
+            self._check_host(headers.get("host", ""))
         return caller
 
-    def _check_origin(self, origin: str | None, own: str) -> None:
+    def _check_origin(self, origin: str, own: str) -> None:
         """A web page may ask only where it is ours or allowed: it asks as whoever looks at it."""
-        if not origin or origin.lower() == own or origin in self._server.cors_allow_origins:
+        if origin.lower() == own or origin in self._server.cors_allow_origins:
             return
         raise Forbidden(
             f"the origin '{origin}' is not allowed: see server.cors_allow_origins",
@@ -132,16 +122,15 @@ class Edge:
 
     def _check_host(self, host: str) -> None:
         """For whoever sends no secret: under a name of its own a web page is of the same origin."""
-        allowed = self._server.allowed_hosts
-        if "*" in allowed or host in allowed:
-            return
-        name, _, port = host.rpartition(":")
-        name = name if port.isdigit() else host
-        if name not in allowed:
+        if not self._is_allowed(host):
             raise Forbidden(
-                f"the host '{name}' is not served: see server.allowed_hosts",
+                f"the host '{_name_of(host.lower())}' is not served: see server.allowed_hosts",
                 code="host_not_allowed",
             )
+
+    def _hosts(self, host: str) -> bool:
+        allowed, host = self._server.allowed_hosts, host.lower()
+        return "*" in allowed or host in allowed or _name_of(host) in allowed
 
     def cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin")
@@ -154,49 +143,87 @@ class Edge:
         }
 
 
-class _Visit:
-    """One request on its way through the edge."""
+class Door:
+    """A route, as an ASGI application and as a busy path of our own server."""
 
-    request: Request
-    _preflight = False
-
-    def __init__(self, edge: Edge, handle: Handle, methods: tuple[str, ...], id_: str) -> None:
+    def __init__(
+        self, edge: Edge, handle: Handle, methods: tuple[str, ...], *, public: bool
+    ) -> None:
         self._edge = edge
         self._handle = handle
         self._methods = methods
-        self._id = id_
-        self._refused: FacadeError | None = None
+        self._public = public
+        self.most = edge.most
 
-    async def read(self, scope: HTTPScope, receive: Receive, most: int, *, public: bool) -> None:
-        """The request; a body beyond `most` bytes, or of a request that is refused, is not read."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        path = unquote(scope["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
-        method = scope["method"]
-        self.request = Request(method, path, headers)
-        self._preflight = bool(self._methods) and method == "OPTIONS" and "origin" in headers
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = cast(HTTPScope, scope)
+        path = unquote(asked["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
+        headers = Headers(cast(Sequence[tuple[bytes, bytes]], asked["headers"]))
+        peer, scheme = asked["client"], asked.get("scheme", "http")
+        head = Head(asked["method"], path, headers, peer[0] if peer else "", scheme)
+        visit = _Visit(self._edge, self._handle, Request(head.method, path, headers))
+        await self._read(visit, head, receive)
+        abort = cast(Callable[[], None] | None, (scope.get("extensions") or {}).get(ABORT))
+        await visit.serve(Client(receive, send, abort))
+
+    def enter(self, head: Head) -> Entered | None:
+        """The way of a request from its body on; None if it is to be refused."""
         try:
-            address = None if public else self._edge.address(scope)
-            keyless = public or self._preflight  # which carries no key, and reaches no handler
-            caller = self._edge.admit(
-                headers, scope.get("scheme", "http"), address, keyless=keyless
+            caller, address = self._edge.admit(head, public=self._public, keyless=self._public)
+        except FacadeError:
+            return None
+        request = Request(head.method, head.path, head.headers, b"", caller, address)
+        return _Visit(self._edge, self._handle, request).enter
+
+    async def _read(self, visit: _Visit, head: Head, receive: Receive) -> None:
+        """The request; a body that is too long, or of one that is refused, is not read."""
+        request, methods = visit.request, self._methods
+        preflight = bool(methods) and request.method == "OPTIONS" and "origin" in request.headers
+        keyless = self._public or preflight  # which carries no key, and reaches no handler
+        try:
+            request.caller, request.address = self._edge.admit(
+                head, public=self._public, keyless=keyless
             )
-            if self._methods and method not in self._methods and not self._preflight:
-                raise MethodNotAllowed(path, method, self._methods)
-            body = await read_body(receive, most)
-            self.request = Request(method, path, headers, body, caller, address)
+            if methods and request.method not in methods and not preflight:
+                raise MethodNotAllowed(request.path, request.method, methods)
+            request.body = await read_body(receive, self.most)
         except FacadeError as refused:
-            self._refused = refused
+            visit.refused = refused
+        if preflight:
+            visit.preflight = methods
+
+
+class _Visit:
+    """One request on its way through the edge. `preflight`: the methods that it asks about."""
+
+    refused: FacadeError | None = None
+    preflight: tuple[str, ...] = ()
+
+    def __init__(self, edge: Edge, handle: Handle, request: Request) -> None:
+        self.request = request
+        self._began = time.perf_counter()
+        self._edge = edge
+        self._handle = handle
+        self._id = f"req_{edge.new_id()}"
+
+    def enter(self, body: bytes, connection: Connection) -> Coroutine[Any, Any, None]:
+        self.request.body = body
+        return self.serve(connection)
+
+    async def serve(self, client: Client | Connection) -> None:
+        status = await until_hang_up(client, self._edge.stalls, self.answer, self.stop)
+        if _log.isEnabledFor(logging.INFO):
+            self._note(status, time.perf_counter() - self._began)
 
     async def answer(self, answer: AnswerWriter) -> None:
         answer.headers["x-request-id"] = self._id
-        answer.headers |= self._edge.cors(self.request)
+        if "origin" in self.request.headers:
+            answer.headers |= self._edge.cors(self.request)
         try:
-            if self._refused is not None:
-                raise self._refused
-            if self._preflight:
-                answer.whole(200, _preflight(self.request, self._methods), b"")
+            if self.refused is not None:
+                raise self.refused
+            if self.preflight:
+                answer.whole(200, _preflight(self.request, self.preflight), b"")
             else:
                 await self._handle(self.request, answer)
         except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
@@ -205,10 +232,16 @@ class _Visit:
     def stop(self, answer: AnswerWriter) -> None:
         _tell(Stopping("the facade is being stopped: try again"), answer)
 
-    def log(self, status: int | None, took: float) -> None:
+    def _note(self, status: int | None, took: float) -> None:
         """`took` is in seconds."""
         said = (self.request.method, quote(self.request.path), status or "left", took * 1000)
         _log.info("%s %s %s %.0f ms %s", *said, self._id)
+
+
+def _name_of(host: str) -> str:
+    """A Host without its port."""
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
 def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:

@@ -36,7 +36,7 @@ from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, E
 
 _LONGEST_WHOLE: Final = 256 * 1024 * 1024  # bytes: 2,048 long vectors fit
 _LONGEST_ERROR: Final = 1024 * 1024
-_SLOWEST_ERROR: Final = 5.0  # seconds that its body has: who is refused need not wait
+_SLOWEST_ERROR: Final = Timeouts(total=5)  # for its body: who is refused need not wait
 _METADATA: Final = Timeouts(load=10, first_token=10, idle=10, total=10)
 
 
@@ -234,10 +234,11 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
 async def _read_error(exchange: Exchange, clocks: Clocks) -> bytes:
     """As much of an error's body as comes: one that breaks off has a status all the same."""
     body = b""
-    with suppress(ConnectionFault, TimeoutError):
-        async with asyncio.timeout(_SLOWEST_ERROR):
-            while len(body) < _LONGEST_ERROR and (piece := await _next(exchange, clocks)):
-                body += piece
+    with suppress(ConnectionFault, UpstreamError), Held() as held:
+        patience = Clocks(_SLOWEST_ERROR, loads=False, silent=True, until=clocks.until)
+        held.add(patience.stop)
+        while len(body) < _LONGEST_ERROR and (piece := await _next(exchange, patience)):
+            body += piece
     return body
 
 

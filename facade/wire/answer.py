@@ -2,7 +2,7 @@
 
 Written bytes are held until the client takes them; who writes a stream asks `drained`
 and stops reading the upstream while it is a Wait. One implementation stands under ASGI
-(`facade.wire.asgi`); a shell without tasks writes to its transport.
+(`facade.wire.asgi`), another over a connection of our own server (`connected_answer`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from facade.waits import Wait
 from facade.wire.answer import READ_AHEAD
-from facade.wire.connection import SLICE, Connection, Form, Stalls, raw_headers
+from facade.wire.connection import SLICE, Connection, Stalls
 
 
 class ConnectedAnswer:
@@ -26,7 +26,7 @@ class ConnectedAnswer:
         self._connection = connection
         self._stalls = stalls
         self._stalled = stalled
-        self._form = Form.UNFRAMED
+        self._chunked = False
         self._head = b""
         self._pieces: list[bytes] = []
         self._held = 0
@@ -42,9 +42,7 @@ class ConnectedAnswer:
         self.status = status
         self.headers |= headers
         self.headers["content-length"] = str(len(body))
-        self._head = self._connection.begin(status, raw_headers(self.headers))
-        if self._connection.form is Form.BARE:
-            self._form = Form.BARE
+        self._head = self._connection.begin(status, self.headers)
         self._pieces.append(body)
         self._held = len(body)
         self.end()
@@ -52,10 +50,10 @@ class ConnectedAnswer:
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers |= headers
-        self._form = self._connection.form
-        if self._form is Form.CHUNKED:
+        self._chunked = self._connection.chunked
+        if self._chunked:
             self.headers["transfer-encoding"] = "chunked"
-        self._head = self._connection.begin(status, raw_headers(self.headers))
+        self._head = self._connection.begin(status, self.headers)
         self._write_soon()
 
     def write(self, data: bytes) -> None:
@@ -104,13 +102,14 @@ class ConnectedAnswer:
             self._turn = asyncio.get_running_loop().call_soon(self.resume)
 
     def _write_slice(self) -> None:
-        held = b"".join(self._pieces)
-        self._pieces.clear()
+        pieces = self._pieces
+        held = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         if len(held) > SLICE:
-            self._pieces.append(held[SLICE:])
+            pieces.append(held[SLICE:])
             held = held[:SLICE]
         self._held -= len(held)
-        self.complete = self.ended and not self._pieces
+        self.complete = self.ended and not pieces
         self._connection.write(self._head + self._framed(held))
         self._head = b""
         if self._room is not None and self._held < READ_AHEAD:
@@ -121,9 +120,7 @@ class ConnectedAnswer:
             self._settle(self._sent)
 
     def _framed(self, data: bytes) -> bytes:
-        if self._form is Form.BARE:
-            return b""
-        if self._form is Form.UNFRAMED:
+        if not self._chunked:
             return data
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return chunk + b"0\r\n\r\n" if self.complete else chunk

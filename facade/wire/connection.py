@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 SLICE: Final = 64 * 1024  # bytes a write: a client that takes this much is not idle
 _LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
@@ -21,31 +20,41 @@ def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
     return [(name.encode(), _header_value(value)) for name, value in headers.items()]
 
 
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """The same as they are written. Nearly always all of them are plain: so one look at all."""
+    values = "".join(headers.values())
+    if len(values) > _LONGEST or not (values.isascii() and values.isprintable()):
+        return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
+
+
 def _header_value(value: str) -> bytes:
     if len(value) > _LONGEST or not (value.isascii() and value.isprintable()):
         return value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE)
     return value.encode()
 
 
-class Form(Enum):
-    """How the body of a stream is told to its client."""
+class Work(Protocol):
+    """What answers a request: a task, or what stands for one."""
 
-    CHUNKED = "chunked"
-    UNFRAMED = "unframed"  # up to the end of the connection, for HTTP/1.0
-    BARE = "bare"  # not at all, for HEAD
+    def cancel(self) -> Any: ...  # noqa: ANN401 - nobody asks
+
+    def uncancel(self) -> int: ...
 
 
 class Connection(Protocol):
     """The connection of one request that waits for its answer."""
 
+    chunked: bool  # how a stream is framed; else it ends with the connection, for HTTP/1.0
+
+    @property
+    def work(self) -> Work: ...
+
     @property
     def paused(self) -> bool:
         """Whether the client has not taken what was written."""
 
-    @property
-    def form(self) -> Form: ...
-
-    def begin(self, status: int, headers: RawHeaders) -> bytes:
+    def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
         """The head of the answer, to be written first. The server adds headers of its own."""
 
     def write(self, data: bytes) -> None: ...

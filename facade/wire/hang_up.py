@@ -11,15 +11,15 @@ from litestar.types import Receive, Send
 from facade.wire.answer import AnswerWriter
 from facade.wire.asgi import AsgiAnswer
 from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import Connection, Stalls
+from facade.wire.connection import Connection, Stalls, Work
 
 
 class Client(NamedTuple):
-    """A client as ASGI gives it, and its connection where the server gives more."""
+    """A client as ASGI gives it. `abort` closes its socket, where the server lets us."""
 
     receive: Receive
     send: Send
-    connection: Connection | None = None
+    abort: Callable[[], None] | None = None
 
 
 class Answer(AnswerWriter, Protocol):
@@ -37,24 +37,25 @@ class Answer(AnswerWriter, Protocol):
 
 
 async def until_hang_up(
-    client: Client,
+    client: Client | Connection,
     stalls: Stalls,
     work: Callable[[Answer], Awaitable[None]],
     stopping: Callable[[Answer], None],
 ) -> int | None:
     """Run `work` until it has answered or its client is gone; the status it answered with.
 
-    None: the client left, or took nothing for too long and was cut. The task is
-    cancelled then, so that what `work` holds is released. Where the server stops instead,
-    `stopping` says the last word of an answer that has not ended.
+    None: the client left, or took nothing for too long and was cut. This is cancelled then, so
+    that what `work` holds is released. Where the server stops instead, `stopping` says the last
+    word of an answer that has not ended.
     """
-    watch = _Watch(client, stalls)
+    watch = _Asgi(client, stalls) if isinstance(client, Client) else _Connected(client, stalls)
     answer = watch.answer
     try:
         await work(answer)
-        await answer.sent()
+        if not answer.complete:
+            await answer.sent()
     except asyncio.CancelledError:
-        watch.task.uncancel()
+        watch.work.uncancel()
         if watch.left or answer.ended:  # what is being sent cannot be taken up again
             return None
         stopping(answer)
@@ -66,34 +67,48 @@ async def until_hang_up(
 
 
 class _Watch:
-    """Cancels the task it is made in when the client of its answer is gone."""
+    """Cancels the work when the client of its answer is gone."""
+
+    answer: Answer
+    work: Work
+    left = False
+
+    def leave(self) -> None:
+        if not self.answer.complete:  # servers also say "disconnect" after the last byte
+            self.left = True
+            self.work.cancel()
+
+
+class _Connected(_Watch):
+    def __init__(self, connection: Connection, stalls: Stalls) -> None:
+        self._connection = connection
+        self.work = connection.work
+        answer = self.answer = ConnectedAnswer(connection, stalls, self._cut)
+        self.end = connection.forget
+        connection.watch(self.leave, answer.resume)
+
+    def _cut(self) -> None:
+        self._connection.abort()
+        self.leave()
+
+
+class _Asgi(_Watch):
+    """In the task it is made in."""
 
     def __init__(self, client: Client, stalls: Stalls) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - ASGI runs applications in tasks
-        self.task = task
-        self.left = False
-        self.answer: Answer
-        self._connection = client.connection
-        if client.connection is None:
-            self.answer = AsgiAnswer(client.send, stalls, self._leave)
-            self.end: Callable[[], object] = asyncio.create_task(self._watch(client.receive)).cancel
-        else:
-            answer = self.answer = ConnectedAnswer(client.connection, stalls, self._cut)
-            client.connection.watch(self._leave, answer.resume)
-            self.end = client.connection.forget
+        self.work = task
+        self._abort = client.abort
+        self.answer = AsgiAnswer(client.send, stalls, self._cut)
+        self.end = asyncio.create_task(self._watch(client.receive)).cancel
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        self.leave()
 
     def _cut(self) -> None:
-        if self._connection:
-            self._connection.abort()
-        self._leave()
-
-    def _leave(self) -> None:
-        if not self.answer.complete:  # servers also say "disconnect" after the last byte
-            self.left = True
-            self.task.cancel()
+        if self._abort:
+            self._abort()
+        self.leave()

@@ -66,6 +66,12 @@ class Facade:
         return len(self.tasks)
 
     @property
+    def bodies(self) -> int:
+        """How many requests are under way whose body is not whole yet."""
+        connections = self._server.server_state.connections
+        return sum(isinstance(each, Protocol) and each._visit is not None for each in connections)
+
+    @property
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._server.server_state.connections)

@@ -145,13 +145,13 @@ async def test_first_token_holds_at_once_where_nothing_tells_of_loading(
 
 
 async def test_an_error_that_never_ends_is_bounded_too(
-    fake: FakeUpstream, tmp_path: Path, path: str, model: str
+    fake: FakeUpstream, tmp_path: Path, path: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upstreams, "_SLOWEST_ERROR", Timeouts(total=600))
     fake.script(path, Sent(500, body=(b'{"error":', Pause()), framing="chunked"))
     async with timed(fake, tmp_path, first_token=0.2, load=0.2) as facade:
         answer = await ask(facade, "POST", CHAT, chat(model, stream=True))
-        assert 504 == answer.status
-        assert late(answer) in {LOAD, FIRST}
+    assert (500, "upstream_error") == (answer.status, answer.error["code"])
 
 
 # -- idle and total ------------------------------------------------------------------------

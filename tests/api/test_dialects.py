@@ -14,6 +14,7 @@ from adapters.errors import Kind, UpstreamError
 from adapters.registry import DIALECTS
 from adapters.wire import ChatCall, Chunk
 from facade import upstreams
+from facade.deadlines import Timeouts
 from tests.api.asking import ask, chat
 from tests.api.serving import Facade, serving, settings, upstream
 from tests.fake_upstream import Answer, FakeUpstream, Pause, document, ndjson, sse
@@ -129,7 +130,9 @@ async def test_an_answer_whose_tokens_were_not_counted_says_so(facade: Facade) -
 async def test_an_error_without_end_is_not_read_to_it(
     facade: Facade, path: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstreams, "_SLOWEST_ERROR", 600)  # it is its size that counts
+    monkeypatch.setattr(
+        upstreams, "_SLOWEST_ERROR", Timeouts(total=600)
+    )  # it is its size that counts
     facade.fake.script(path, Answer(500, {}, (*(b"x" * 1000,) * 3000, Pause()), "chunked"))
     answer = await ask(facade, "POST", CHAT, chat(model))
     assert (500, "upstream_error") == (answer.status, answer.error["code"])

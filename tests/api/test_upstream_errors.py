@@ -11,6 +11,7 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI
 
 from facade import upstreams
+from facade.deadlines import Timeouts
 from tests.api.asking import ask, chat
 from tests.api.serving import Facade, serving, settings, upstream
 from tests.fake_upstream import Answer, FakeUpstream, Pause, faults
@@ -192,7 +193,7 @@ HALF: Final = b'{"error":{"message":"Slow'
 async def test_an_error_whose_body_breaks_off_keeps_its_status(
     sent: Answer, dialect: str, model: str, facade: Facade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstreams, "_SLOWEST_ERROR", 0.05)
+    monkeypatch.setattr(upstreams, "_SLOWEST_ERROR", Timeouts(total=0.05))
     facade.fake.script({"ollama": "/api/chat", "openai": CHAT}[dialect], sent)
     answer = await ask(facade, "POST", CHAT, chat(model))
     assert (429, "rate_limit_exceeded") == (answer.status, answer.error["code"])

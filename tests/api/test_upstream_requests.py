@@ -205,7 +205,7 @@ async def test_nothing_is_asked_before_the_body_is_here(facade: Facade, model: s
     body = json.dumps(chat(model)).encode()
     sent = {"content_length": str(len(body))}
     async with opened(facade, "POST", CHAT, body[:-1], **sent) as conversation:
-        await facade.until(lambda: facade.requests == 1)
+        await facade.until(lambda: facade.bodies == 1)
         assert [] == facade.fake.requests
         conversation.writer.write(body[-1:])
         assert 200 == (await conversation.head())[0]

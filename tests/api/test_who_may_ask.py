@@ -190,8 +190,8 @@ async def test_a_client_that_leaves_while_it_sends_reaches_no_model(
     body = json.dumps(chat(model)).encode()
     sent = request("POST", CHAT, body, content_length=str(len(body) + 1))
     async with sent_raw(facade, sent):
-        await facade.until(lambda: facade.requests == 1)
-    await facade.idle()
+        await facade.until(lambda: facade.bodies == 1)
+    await facade.until(lambda: not facade.connections)
     assert [] == facade.fake.requests
 
 

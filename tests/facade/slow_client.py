@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from facade.wire.connection import Form, RawHeaders
 from facade.wire.hang_up import Client
 
 Message = dict[str, Any]
@@ -36,7 +35,7 @@ class SlowClient:
         self.gone.set()
 
     @property
-    def asgi(self) -> Client:
+    def client(self) -> Client:
         return Client(self.receive, self.send)
 
     @property
@@ -47,9 +46,9 @@ class SlowClient:
 class SlowConnection(SlowClient):
     """A Connection, which is paused after each write until the client takes it."""
 
-    def __init__(self, form: Form = Form.UNFRAMED) -> None:
+    def __init__(self, *, chunked: bool = False) -> None:
         super().__init__()
-        self.form = form
+        self.chunked = chunked
         self.paused = False
         self.written: list[bytes] = []
         self.finished = self.aborted = False
@@ -57,9 +56,15 @@ class SlowConnection(SlowClient):
         self._leave: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
 
-    def begin(self, status: int, headers: RawHeaders) -> bytes:
-        names = b" ".join(b"%b=%b" % header for header in headers)
-        return b"%d %b|" % (status, names)
+    @property
+    def work(self) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        return task
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
+        names = " ".join(f"{name}={value}" for name, value in headers.items())
+        return f"{status} {names}|".encode()
 
     def write(self, data: bytes) -> None:
         assert not self.paused
@@ -94,8 +99,8 @@ class SlowConnection(SlowClient):
             self._leave()
 
     @property
-    def asgi(self) -> Client:
-        return Client(self.receive, self.send, self)
+    def client(self) -> SlowConnection:  # type: ignore[override]  # another kind of client
+        return self
 
     @property
     def body(self) -> bytes:

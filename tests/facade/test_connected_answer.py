@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facade.wire import connected_answer
 from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import Form, Stalls
+from facade.wire.connection import Stalls
 from tests.facade.slow_client import SlowConnection
 
 Step = tuple[str, bytes | int]
@@ -83,7 +83,7 @@ async def test_what_is_written_in_one_turn_leaves_in_one_write() -> None:
 
 
 async def test_an_answer_that_ends_in_the_turn_in_which_it_began_is_one_write() -> None:
-    client = SlowConnection(Form.CHUNKED)
+    client = SlowConnection(chunked=True)
     client.take()
     answer = _answer(client)
     answer.start(200, {})
@@ -94,15 +94,10 @@ async def test_an_answer_that_ends_in_the_turn_in_which_it_began_is_one_write() 
 
 
 @pytest.mark.parametrize(
-    ("form", "body"),
-    [
-        (Form.CHUNKED, b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
-        (Form.UNFRAMED, b"ab"),
-        (Form.BARE, b""),
-    ],
+    ("chunked", "body"), [(True, b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"), (False, b"ab")]
 )
-async def test_a_stream_is_framed_as_its_client_reads_it(form: Form, body: bytes) -> None:
-    client = SlowConnection(form)
+async def test_a_stream_is_framed_as_its_client_reads_it(chunked: bool, body: bytes) -> None:
+    client = SlowConnection(chunked=chunked)
     client.take()
     answer = _answer(client)
     answer.start(200, {})
@@ -114,15 +109,15 @@ async def test_a_stream_is_framed_as_its_client_reads_it(form: Form, body: bytes
     assert body == client.body
 
 
-@pytest.mark.parametrize(("form", "body"), [(Form.CHUNKED, b"ok"), (Form.BARE, b"")])
-async def test_a_whole_answer_is_one_write_with_its_length(form: Form, body: bytes) -> None:
-    client = SlowConnection(form)
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_whole_answer_is_one_write_with_its_length(chunked: bool) -> None:
+    client = SlowConnection(chunked=chunked)
     client.take()
     answer = _answer(client)
     answer.headers["x"] = "y"
     answer.whole(200, {"z": "1"}, b"ok")
     await answer.sent()
-    assert [b"200 x=y z=1 content-length=2|" + body] == client.written
+    assert [b"200 x=y z=1 content-length=2|ok"] == client.written
     assert client.finished
 
 

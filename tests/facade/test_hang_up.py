@@ -37,7 +37,7 @@ async def test_a_client_that_leaves_cancels_the_work(kind: Kind) -> None:
         finally:
             released.set()
 
-    assert await until_hang_up(client.asgi, Stalls(60), work, _no_stop) is None
+    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
     assert released.is_set()
     assert 0 == _cancels()
 
@@ -50,7 +50,7 @@ async def test_a_client_that_had_left_before_cancels_the_work(kind: Kind) -> Non
     async def work(_: Answer) -> None:
         await asyncio.Event().wait()
 
-    assert await until_hang_up(client.asgi, Stalls(60), work, _no_stop) is None
+    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
     assert 0 == _cancels()
 
 
@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_before_it_has_taken_all_is_gone(kind: Kind) 
         answer.whole(200, {}, b"x" * 3 * SLICE)
         asyncio.get_running_loop().call_later(0.01, client.leave)
 
-    assert await until_hang_up(client.asgi, Stalls(60), work, _no_stop) is None
+    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
     assert len(client.body) <= SLICE
 
 
@@ -80,7 +80,7 @@ async def test_a_client_that_leaves_after_the_last_byte_has_its_answer() -> None
             client.leave()
             await asyncio.sleep(0.01)
 
-    assert 204 == await until_hang_up(client.asgi._replace(send=send), Stalls(60), work, _no_stop)
+    assert 204 == await until_hang_up(client.client._replace(send=send), Stalls(60), work, _no_stop)
 
 
 async def test_a_connection_that_is_lost_after_the_last_byte_had_its_answer() -> None:
@@ -91,7 +91,7 @@ async def test_a_connection_that_is_lost_after_the_last_byte_had_its_answer() ->
         answer.whole(200, {}, b"ok")
         client.leave()
 
-    assert 200 == await until_hang_up(client.asgi, Stalls(60), work, _no_stop)
+    assert 200 == await until_hang_up(client.client, Stalls(60), work, _no_stop)
     assert client.finished
 
 
@@ -105,7 +105,7 @@ async def _fill(answer: Answer) -> None:
 async def test_a_connection_that_takes_nothing_is_aborted() -> None:
     client = SlowConnection()
     client.take(1)
-    assert await until_hang_up(client.asgi, Stalls(0.05), _fill, _no_stop) is None
+    assert await until_hang_up(client.client, Stalls(0.05), _fill, _no_stop) is None
     assert client.aborted
     assert 1 == len(client.written)
 
@@ -113,7 +113,7 @@ async def test_a_connection_that_takes_nothing_is_aborted() -> None:
 async def test_a_client_that_takes_nothing_is_left_alone() -> None:
     client = SlowClient()
     client.take(1)
-    assert await until_hang_up(client.asgi, Stalls(0.05), _fill, _no_stop) is None
+    assert await until_hang_up(client.client, Stalls(0.05), _fill, _no_stop) is None
     assert 1 == len(client.sent)
 
 
@@ -126,7 +126,7 @@ async def test_a_client_that_takes_something_at_times_is_not_idle() -> None:
             await asyncio.sleep(0.03)
             client.take(1)
 
-    assert 200 == await until_hang_up(client.asgi, Stalls(0.1), work, _no_stop)
+    assert 200 == await until_hang_up(client.client, Stalls(0.1), work, _no_stop)
     assert 4 * SLICE == len(client.body)
 
 
@@ -148,7 +148,7 @@ async def test_a_server_that_stops_says_its_last_word(kind: Kind) -> None:
         answer.write(b", stopped")
         answer.end()
 
-    assert 200 == await until_hang_up(client.asgi, Stalls(60), work, stopping)
+    assert 200 == await until_hang_up(client.client, Stalls(60), work, stopping)
     assert [b"stopped"] == said
     assert b"half, stopped" == client.body
 
@@ -165,4 +165,4 @@ async def test_a_bug_in_the_work_is_the_servers_to_report(kind: Kind) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await until_hang_up(kind().asgi, Stalls(60), work, _no_stop)
+        await until_hang_up(kind().client, Stalls(60), work, _no_stop)

@@ -33,7 +33,7 @@ def _body(
     async def test() -> bytes:
         client = kind()
         client.take(taken)
-        await until_hang_up(client.asgi, Stalls(10 * LONGEST), work, _never)
+        await until_hang_up(client.client, Stalls(10 * LONGEST), work, _never)
         return client.body
 
     return run(test())
@@ -88,7 +88,7 @@ def test_a_client_that_does_not_take_what_there_is_gets_no_comment_more() -> Non
     client = SlowConnection()
 
     async def test() -> None:
-        await until_hang_up(client.asgi, Stalls(10 * LONGEST), work, _never)
+        await until_hang_up(client.client, Stalls(10 * LONGEST), work, _never)
 
     run(test())
     assert client.finished
