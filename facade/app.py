@@ -156,14 +156,18 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
 
 def _limits(settings: Settings) -> Limits | None:
     """None where nothing is limited."""
-    keys, models = (
-        {name: buckets(scope, name, it.limits) for name, it in tables.items() if it.limits}
-        for scope, tables in (("key", settings.keys), ("model", settings.models))
-    )
+    tables = {
+        "key": {name: it.limits for name, it in settings.keys.items()},
+        "model": {name: it.limits for name, it in settings.models.items()},
+        "upstream": {name: it.limits for name, it in settings.upstreams.items()},
+    }
+    named = {
+        scope: {name: buckets(scope, name, limits) for name, limits in table.items() if limits}
+        for scope, table in tables.items()
+    }
     near = [parse(limit) for limit in settings.server.ip_limits]
-    if not (keys or models or near):
-        return None
-    return Limits(_store(settings.store.url), keys, models, near)
+    limited = near or any(named.values())
+    return Limits(_store(settings.store.url), named, near) if limited else None
 
 
 def _store(url: str) -> Store:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.breaker import Breaker, Breakers, Rest
-from facade.errors import NoSlot
+from facade.errors import NoSlot, RateLimited
 from facade.routing import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
@@ -100,6 +100,7 @@ class Course:
         self._unfit: InvalidRequest | None = None
         self._full: list[NoSlot] = []
         self._waits: list[float | None] = []  # of the limited targets; None: it does not say
+        self._refusals: list[RateLimited] = []  # those of them that a limit of ours has
         self._rests: list[float] = []  # of those left alone because they failed
 
     def target(self, now: float) -> Route | None:
@@ -130,12 +131,19 @@ class Course:
         if self._probes and self._breaker:
             self._breaker.leave()
 
-    def passed_over(self, error: InvalidRequest | NoSlot) -> None:
-        """The target cannot be asked for this, or had no slot for it; nothing was sent."""
+    def passed_over(self, error: InvalidRequest | NoSlot | RateLimited) -> None:
+        """The target cannot be asked for this, or has no slot, or a limit of ours has no room.
+
+        Nothing was sent.
+        """
         self.left()
         if isinstance(error, NoSlot):
             self._full.append(error)
             self._move(error.code or "")
+        elif isinstance(error, RateLimited):
+            self._waits.append(error.retry_after)
+            self._refusals.append(error)
+            self._move("rate_limited")
         else:
             self._unfit = self._unfit or error
             self._move("unsupported")
@@ -161,7 +169,7 @@ class Course:
         self._move(error.kind.value)
         return 0.0
 
-    def told(self) -> UpstreamError | InvalidRequest | NoSlot:
+    def told(self) -> UpstreamError | InvalidRequest | NoSlot | RateLimited:
         """What the client is told where no target is left."""
         if len(self._waits) == len(self._routes):
             return self._limited()
@@ -178,12 +186,16 @@ class Course:
             retry_after=min(waits),
         )
 
-    def _limited(self) -> UpstreamError:
+    def _limited(self) -> UpstreamError | RateLimited:
         """A 429 with the shortest of the waits."""
+        shortest = min((w for w in self._waits if w is not None), default=_UNSAID)
+        ours = next((each for each in self._refusals if each.retry_after == shortest), None)
+        if ours is not None:
+            return ours
         error = self._error or UpstreamError(
             Kind.RATE_LIMITED, "every target of this model is rate-limited"
         )
-        error.retry_after = min((w for w in self._waits if w is not None), default=_UNSAID)
+        error.retry_after = shortest
         return error
 
     def _note(self, error: UpstreamError, now: float) -> None:

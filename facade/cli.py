@@ -173,6 +173,8 @@ def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
     yield f"upstream {name}: {spoken} at {upstream.address}, {place}, {key}"
     clocks = msgspec.structs.asdict(upstream.timeouts)
     yield "  clocks: " + ", ".join(f"{clock} {limit:g} s" for clock, limit in clocks.items())
+    if upstream.limits:
+        yield f"  at most {', '.join(upstream.limits)}"
     if upstream.keep_alive is not None:
         yield f"  keep_alive: {upstream.keep_alive}"
     scopes = {"every model": upstream.options}

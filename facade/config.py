@@ -57,6 +57,7 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
     embedding_slots: Count | None = None
     queue: Annotated[int, Meta(ge=0)] = 100
     models: dict[str, UpstreamModelSettings] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -194,6 +195,7 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
             raise Fault(
                 f"expected seconds, more than 0 and at most {DAY}", (*key, "timeouts", clock)
             )
+    check_limits(upstream.limits, (*key, "limits"))
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))
     local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local

@@ -30,7 +30,7 @@ from facade.attempts import Course
 from facade.breaker import Breakers
 from facade.config import ModelSettings
 from facade.discovery import Discovery
-from facade.errors import BadRequest, NoSlot, name_input
+from facade.errors import BadRequest, NoSlot, RateLimited, name_input
 from facade.faces import sse
 from facade.held import Held
 from facade.limits.charges import Counted, Limits
@@ -125,7 +125,7 @@ class Pipeline:
             wait: float | None = 0.0
             try:
                 await self._attempt(route, attempt)
-            except (InvalidRequest, NoSlot) as error:
+            except (InvalidRequest, NoSlot, RateLimited) as error:
                 course.passed_over(error)
                 if answer.started:
                     raise
@@ -148,7 +148,7 @@ class Pipeline:
         """Ask one target, once, and give its answer."""
         ask, headers = attempt.ask, attempt.answer.headers
         if attempt.number > 1:
-            _forget(attempt)
+            _forget(headers)
         upstream = self._upstreams[route.upstream]
         headers["x-facade-upstream"] = upstream.name
         headers["x-facade-model"] = route.model
@@ -161,7 +161,14 @@ class Pipeline:
         identity = attempt.identity
         reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
         asked = (upstream, self._queues.get(route.upstream), calls, reply)
-        await (_stream if ask.streamed else _whole)(attempt, asked)
+        if attempt.charge is not None:
+            attempt.charge.attempt(upstream.name, len(calls))
+        try:
+            await (_stream if ask.streamed else _whole)(attempt, asked)
+        except BaseException as error:
+            if attempt.charge is not None:
+                attempt.charge.missed(error)
+            raise
 
 
 def _number(attempt: Attempt, course: Course) -> None:
@@ -186,6 +193,8 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     upstream, queue, _, reply = asked
     if queue is not None:
         await _take_slot(queue, reply.model, attempt, held)
+    if attempt.charge is not None:
+        await attempt.charge.enter()
     try:
         answering = await upstream.open(call, reply, held, attempt.until)
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
@@ -276,9 +285,7 @@ def _warn(headers: dict[str, str], warning: str) -> None:
     headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
 
 
-def _forget(attempt: Attempt) -> None:
+def _forget(headers: dict[str, str]) -> None:
     """What an earlier attempt said of itself is not true of this one."""
     for name in ("x-facade-warning", *SHOWN):
-        attempt.answer.headers.pop(name, None)
-    if attempt.charge is not None:
-        attempt.charge.again()
+        headers.pop(name, None)

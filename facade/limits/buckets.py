@@ -38,12 +38,13 @@ class Tokens(Struct, frozen=True):
     """The tokens a request reserves: `most`, but where less is left, from `least` on what is left.
 
     A bucket that can never hold `certain` will not do; one that is smaller than `least` is
-    taken whole.
+    taken whole. `requests`: how many it is.
     """
 
     certain: int = 0
     least: int = 1
     most: int = 1
+    requests: int = 1
 
 
 NO_TOKENS: Final = Tokens()
@@ -156,8 +157,11 @@ def never_fits(lease: Lease) -> NeverFits | None:
 
 def asked(limit: Limit, tokens: Tokens) -> tuple[int, int]:
     """The least and the most to take of a bucket; never nothing, or an empty one would do."""
-    if limit.kind != "tokens":
+    if limit.kind == "concurrent":
         return 1, 1
+    if limit.kind == "requests":
+        requests = min(tokens.requests, limit.amount)
+        return requests, requests
     least = min(max(tokens.least, 1), limit.amount)
     return least, max(least, tokens.most)
 

@@ -1,7 +1,9 @@
-"""What one request takes of its caller's buckets, and what it has used of them in the end.
+"""What one request takes of its caller's buckets and of upstreams', and what it has used of them.
 
-    take --granted--> the attempts --> settle   the answer is complete
-                                   --> leave    anything else: charged if content was given
+    take --granted--> attempt --> settle   the answer is complete
+                       ^   |----> leave    the request fails or its caller leaves: charged if
+                       |   v               content was given
+                      missed               the attempt fails: an upstream counts it all the same
 
 Strategy: the reserve stands until the upstream's own count is known. Where that never comes,
 the prompt counts as it was estimated and the answer by its deltas.
@@ -9,40 +11,41 @@ the prompt counts as it was estimated and the answer by its deltas.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from adapters.dialect import Reply, Whole
-from adapters.rate_limits import RateLimits, tighter
+from adapters.errors import InvalidRequest, Kind, UpstreamError
+from adapters.rate_limits import SHOWN, RateLimits, tighter
 from adapters.wire import Chunk, Usage
 from facade.auth import Address
-from facade.limits.buckets import NO_TOKENS, Bucket, Lease, Store
+from facade.limits.buckets import NO_TOKENS, Bucket, Lease, NeverFits, Store, Tokens
 from facade.limits.estimates import Answers, Size
 from facade.limits.grammar import Limit, parse
+from facade.waits import result_of
 
 Buckets = tuple[Bucket, ...]
+NOTHING: Final = Lease(())
+UNLIMITED: Final = RateLimits()
 
 _ADDRESSES: Final = 4096  # whose buckets are not made anew
 _BYTES: Final = 3  # of an answer that nobody counted, to a token
 
 
 class Limits:
-    """Whose buckets there are: of keys and models by name, and of each address `near` us."""
+    """Whose buckets there are: by scope ("key", "model", "upstream") and name, and `near` us."""
 
     def __init__(
-        self,
-        store: Store,
-        keys: Mapping[str, Buckets],
-        models: Mapping[str, Buckets],
-        near: Sequence[Limit],
+        self, store: Store, named: Mapping[str, Mapping[str, Buckets]], near: Sequence[Limit]
     ) -> None:
         self.store = store
         self.answers = Answers()
-        self._keys = keys
-        self._models = models
+        self.upstreams = named["upstream"]
+        self._keys, self._models = named["key"], named["model"]
         self._near = lru_cache(_ADDRESSES)(partial(_near, near)) if near else _nothing
 
     def of_caller(self, key: str | None, address: Address | None, alias: str) -> Buckets:
@@ -65,35 +68,65 @@ class Charge:
         self._measure = size
         self._headers = headers
         self._size: Size | None = None  # where tokens are limited
-        self._lease = Lease(())
-        self._ours = RateLimits()
-        self._theirs: RateLimits | None = None
-        self.again()
-
-    async def take(self, buckets: Buckets) -> None:
-        """Take them all. Raises RateLimited, BadRequest or LimitsUnavailable."""
-        tokens = NO_TOKENS
-        if any(bucket.limit.kind == "tokens" for bucket in buckets):
-            self._size = self._measure()
-            tokens = self._size.reserve(self._limits.answers.expected(self._model))
-        lease = self._lease = Lease(buckets, tokens)
-        step = self._limits.store.take(lease)
-        said = await step if isinstance(step, asyncio.Future) else step
-        self._show(lease.limits() if said is None else said.limits)
-        if said is not None:
-            raise said.error()
-
-    def tell(self, theirs: RateLimits | None) -> None:
-        """Show the tighter ones of ours and an upstream's."""
-        self._theirs = theirs
-        self._show(self._ours)
-
-    def again(self) -> None:
-        """Another attempt begins: what the last one gave and told counts no more."""
-        self._theirs = None
+        self._caller = self._upstream = NOTHING
+        self._ours = self._theirs = UNLIMITED  # what is left of the caller's and the upstream's
+        self._told: RateLimits | None = None  # by the upstream
         self._begun = False
         self._deltas = 0
         self._usages: list[Usage] = []
+
+    async def take(self, buckets: Buckets) -> None:
+        """Take all of the caller's. Raises RateLimited, BadRequest or LimitsUnavailable."""
+        if buckets:
+            self._caller = lease = Lease(buckets, self._tokens(buckets))
+            said = await result_of(self._limits.store.take(lease))
+            self._ours = lease.limits() if said is None else said.limits
+            self._show()
+            if said is not None:
+                raise said.error()
+
+    def attempt(self, upstream: str, calls: int) -> None:
+        """An attempt of so many calls begins; what the last one gave and told counts no more."""
+        buckets = self._limits.upstreams.get(upstream)
+        tokens = replace(self._tokens(buckets), requests=calls) if buckets else NO_TOKENS
+        self._upstream = Lease(buckets, tokens) if buckets else NOTHING
+        if self._theirs is not UNLIMITED or self._told:
+            self._theirs, self._told = UNLIMITED, None
+            for name in SHOWN:
+                self._headers.pop(name, None)
+            self._show()
+        self._begun = False
+        self._deltas = 0
+        self._usages = []
+
+    async def enter(self) -> None:
+        """Take all of the upstream's buckets, unless the attempt has them.
+
+        Raises as `take` does, but InvalidRequest where it never fits: another target may do.
+        """
+        lease = self._upstream
+        if not lease.buckets or lease.taken:
+            return
+        said = await result_of(self._limits.store.take(lease))
+        if isinstance(said, NeverFits):
+            raise InvalidRequest(said.error().message, code=said.error().code)
+        self._theirs = lease.limits() if said is None else said.limits
+        self._show()
+        if said is not None:
+            raise said.error()
+
+    def missed(self, error: BaseException) -> None:
+        """The attempt fails. What was sent is a request, and counts even if it was refused.
+
+        Source: https://platform.openai.com/docs/guides/rate-limits#error-mitigation
+        """
+        unsent = isinstance(error, UpstreamError) and error.kind is Kind.UNREACHABLE
+        self._end(self._upstream, None if unsent else self._used() if self._begun else 0)
+
+    def tell(self, told: RateLimits | None) -> None:
+        """Show the tighter ones of ours and those that an upstream tells."""
+        self._told = told
+        self._show()
 
     def see(self, chunks: Iterable[Chunk]) -> None:
         """What the upstream has sent."""
@@ -119,20 +152,29 @@ class Charge:
         if size and size.answer is None:
             done = sum(usage.completion_tokens for usage in self._usages) or self._deltas
             self._limits.answers.note(self._model, done // size.choices)
-        self._end(used)
+        self._theirs = self._end(self._upstream, used) or self._theirs
+        self._ours = self._end(self._caller, used) or self._ours
+        self._show()
 
     def leave(self, *, given: bool) -> None:
         """The request fails, or its caller leaves. `given`: what was sent is not taken back."""
-        self._end(self._used() if given and self._begun else None)
+        used = self._used() if given and self._begun else None
+        self._ours = self._end(self._caller, used) or self._ours
+        self._show()
 
-    def _end(self, used: int | None) -> None:
-        lease = self._lease
-        if not lease.ended and lease.taken:
-            self._show(lease.settled(used))
+    def _end(self, lease: Lease, used: int | None) -> RateLimits | None:
+        """End the lease; used None: refund it. What is left then, if it was granted."""
         if used is None:
             self._limits.store.refund(lease)
         else:
             self._limits.store.settle(lease, used)
+        return lease.settled(used) if lease.taken else None
+
+    def _tokens(self, buckets: Buckets) -> Tokens:
+        if not any(bucket.limit.kind == "tokens" for bucket in buckets):
+            return NO_TOKENS
+        self._size = self._size or self._measure()
+        return self._size.reserve(self._limits.answers.expected(self._model))
 
     def _used(self) -> int:
         """Tokens, by the upstream's count; what it left out as it was guessed."""
@@ -145,9 +187,9 @@ class Charge:
         done = sum(usage.completion_tokens for usage in usages)
         return (prompt or size.prompt.likely) + (done or self._deltas)
 
-    def _show(self, ours: RateLimits) -> None:
-        self._ours = ours
-        self._headers |= tighter(ours, self._theirs).headers()
+    def _show(self) -> None:
+        ours = tighter(self._ours, self._theirs)
+        self._headers |= tighter(ours, self._told).headers()
 
 
 class Answering(Protocol):

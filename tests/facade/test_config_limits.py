@@ -16,6 +16,7 @@ PLACES = {
     "keys.k.limits": "[keys.k]\nsecret = 's'\n",
     "models.m.limits": "[models.m]\ntargets = ['local/a']\n",
     "server.ip_limits": "[server]\n",
+    "upstreams.u.limits": "[upstreams.u]\ndialect = 'ollama'\nbase_url = 'http://host'\n",
 }
 
 
@@ -93,12 +94,14 @@ def test_the_url_of_a_store_may_stand_in_the_environment(tmp_path: Path) -> None
 
 def test_check_says_who_is_limited(tmp_path: Path) -> None:
     text = (
-        "[server]\nip_limits = ['9/second']\n[keys.k]\nsecret = 's'\n"
+        LOCAL
+        + "limits = ['8/second']\n[server]\nip_limits = ['9/second']\n[keys.k]\nsecret = 's'\n"
         "limits = ['60/minute', '4 concurrent']\n"
         "[models.m]\ntargets = ['local/a']\nlimits = ['5 tokens/day']\n"
     )
-    done = facade("check", "--config", str(write(tmp_path, text + LOCAL)))
+    done = facade("check", "--config", str(write(tmp_path, text)))
     assert 0 == done.returncode
+    assert "  at most 8/second\n" in done.stdout
     assert "Each address: at most 9/second.\n" in done.stdout
     assert "key k: a secret, normal, every model, at most 60/minute, 4 concurrent\n" in done.stdout
     assert "  2 retries, commit first-token, at most 5 tokens/day\n" in done.stdout
