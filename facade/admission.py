@@ -32,21 +32,35 @@ class Room(Struct, frozen=True):
     most_waiting: int
 
 
+class BandState(Struct, frozen=True):
+    """Who waits in a band. `oldest_seconds`: how long the first has; `wait_seconds`: how long who
+    came now would probably wait.
+    """
+
+    waiting: int
+    oldest_seconds: float
+    wait_seconds: float
+
+
 class LaneState(Struct, frozen=True):
-    """A lane at one moment. `oldest_wait` is in seconds; the last five count from the start.
+    """A lane at one moment. `queue`: how many may wait; the last five count from the start.
 
     `cancelled`: left while they waited, or in the moment in which they were granted.
     """
 
     slots: int | None
     in_use: int
-    waiting: Mapping[Band, int]
-    oldest_wait: float
+    queue: int
+    bands: Mapping[Band, BandState]
     granted: int
     full: int
     waited_out: int
     removed: int
     cancelled: int
+
+    @property
+    def waiting(self) -> int:
+        return sum(band.waiting for band in self.bands.values())
 
 
 class Slot:
@@ -180,17 +194,23 @@ class _Lane:
             waiter.set_exception(self._gone())
 
     def snapshot(self) -> LaneState:
-        since = self._turns.waiting_since()
         return LaneState(
             slots=None if self._slots == math.inf else int(self._slots),
             in_use=self._in_use,
-            waiting=self._turns.waiting(),
-            oldest_wait=0.0 if since is None else self._clock() - since,
+            queue=self._most_waiting,
+            bands={band: self._band(band, since) for band, since in self._turns.since().items()},
             granted=self._granted,
             full=self._full,
             waited_out=self._waited_out,
             removed=self._removed,
             cancelled=self._cancelled,
+        )
+
+    def _band(self, band: Band, since: float | None) -> BandState:
+        return BandState(
+            waiting=self._turns.waiting()[band],
+            oldest_seconds=0.0 if since is None else self._clock() - since,
+            wait_seconds=0.0 if self._in_use < self._slots else self._expected(band),
         )
 
     # What slots and waiters tell
@@ -257,6 +277,9 @@ class _Lane:
         return UpstreamRemoved(f"'{self._upstream}' was taken out of the configuration")
 
     def _retry_after(self, band: Band) -> float:
+        return max(_SOONEST, self._expected(band))
+
+    def _expected(self, band: Band) -> float:
         """Seconds until one who came now would probably be served."""
         ahead = 0
         for each, count in self._turns.waiting().items():
@@ -264,4 +287,4 @@ class _Lane:
             if each == band:
                 break
         mean = _GUESSED if self._mean is None else self._mean
-        return max(_SOONEST, mean * (ahead + 1) / max(self._slots, 1))
+        return mean * (ahead + 1) / max(self._slots, 1)

@@ -31,6 +31,7 @@ from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
 from facade.limits.settings import MEMORY
 from facade.pipeline import Pipeline, Policy
+from facade.routes.admin import AdminFace
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
@@ -68,12 +69,14 @@ def build(settings: Settings) -> Application:
     pipeline = Pipeline(routing, discovery, upstreams, Policy(settings.server, queues, limits))
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
+    admin = AdminFace(queues).routes()
     public = OperationsFace(discovery).routes()
     once = Idempotency()
     routes = {
         path: edge(once(handle) if "POST" in methods else handle, *methods)
         for path, (handle, methods) in openai.items()
     }
+    routes |= {path: edge(handle, *methods) for path, (handle, methods) in admin.items()}
     routes |= {
         path: edge(handle, *methods, public=True) for path, (handle, methods) in public.items()
     }

@@ -97,10 +97,12 @@ class Turns:
     def waiting(self) -> dict[Band, int]:
         return {band: len(turns) for band, turns in self._bands.items()}
 
-    def waiting_since(self) -> float | None:
-        """When the oldest arrived."""
-        firsts = (band.oldest().arrived for band in self._bands.values() if len(band))
-        return min(firsts, default=None)
+    def since(self) -> dict[Band, float | None]:
+        """When the oldest of each band arrived."""
+        return {
+            band: turns.oldest().arrived if len(turns) else None
+            for band, turns in self._bands.items()
+        }
 
 
 class _Caller:

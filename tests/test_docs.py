@@ -21,6 +21,7 @@ from facade.environment import ROWS
 from facade.keys import KeySettings
 from facade.limits.settings import StoreSettings
 from facade.listening import ServerSettings
+from facade.routes.admin import AdminFace
 from facade.routes.docs import OPERATIONS
 from facade.routes.openai import OpenAIFace
 from facade.routes.operations import OperationsFace
@@ -124,7 +125,7 @@ def test_no_key_that_is_not_built_is_in_the_readme() -> None:
 
 def _routes() -> dict[str, tuple[str, ...]]:
     nobody = cast(Any, None)
-    faces = (_unbuilt(OpenAIFace), OperationsFace(nobody))
+    faces = (_unbuilt(OpenAIFace), AdminFace(nobody), OperationsFace(nobody))
     return {path: methods for face in faces for path, (_, methods) in face.routes().items()}
 
 

@@ -35,6 +35,7 @@ OPERATIONS: Final = (
     Operation("post", "/v1/embeddings", "Embeddings, as floats or base64", EmbeddingRequest),
     Operation("get", "/v1/models", "The models there are: aliases, then what upstreams list"),
     Operation("get", "/v1/models/{id}", "One model; the id may have slashes and colons"),
+    Operation("get", "/api/admin/queue", "Who runs and who waits, for a key with admin"),
     Operation("get", "/", "That the facade runs, and its version"),
     Operation("get", "/livez", "200 while the server runs"),
     Operation("get", "/readyz", "200 once requests are answered; says which upstreams are up"),

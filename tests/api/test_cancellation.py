@@ -14,7 +14,8 @@ from typing import Any, Final
 import pytest
 from openai import AsyncOpenAI
 
-from tests.api.asking import Json, chat, opened
+from tests.api.asking import Json, ask, chat, opened
+from tests.api.queues import behind
 from tests.api.serving import Facade, both, serving, settings
 from tests.fake_upstream import Answer, FakeUpstream, Pause, Reply, Request, faults
 
@@ -92,6 +93,43 @@ async def test_who_leaves_a_completion_or_embeddings_stops_the_upstream(
         request = await fake.came()
         await _left(fake, request, client.leave())
     await facade.idle()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_who_leaves_the_queue_is_gone_at_once(
+    streamed: bool, reset: bool, fake: FakeUpstream, tmp_path: Path
+) -> None:
+    """And the one who runs is not touched; when both are gone no slot is in use."""
+    fake.fault(faults.HangBeforeHeaders())
+    operator = '[keys.operator]\nsecret = "sk-operator"\nadmin = true\n'
+    key = {"authorization": "Bearer sk-operator"}
+    body = chat("ollama/llama3.1", stream=streamed)
+    async with (
+        serving(settings(tmp_path, both(fake) + operator), fake) as facade,
+        opened(facade, "POST", CHAT, body, **key) as running,
+    ):
+        request = await fake.came(path="/api/chat")
+        async with opened(facade, "POST", CHAT, body, **key) as client:
+            await _in_queue(facade, waiting=1, in_use=1)
+            client.leave(reset=reset)
+            async with asyncio.timeout(AT_ONCE):
+                await facade.until(lambda: facade.requests == 1)
+        await _in_queue(facade, waiting=0, in_use=1)
+        assert request.hung_up_at is None
+        await _left(fake, request, running.leave(reset=reset))
+        await facade.idle()
+        await _in_queue(facade, waiting=0, in_use=0)
+    assert 1 == len(fake.requests_to("/api/chat"))
+
+
+async def _in_queue(facade: Facade, *, waiting: int, in_use: int) -> None:
+    """Return when it is so."""
+    while True:
+        answer = await ask(facade, "GET", "/api/admin/queue", authorization="Bearer sk-operator")
+        lane = answer.json["upstreams"]["ollama"]["generation"]
+        if (waiting, in_use) == (behind(lane), lane["in_use"]):
+            return
 
 
 async def test_who_leaves_while_a_model_is_described_asks_it_nothing(facade: Facade) -> None:

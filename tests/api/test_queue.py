@@ -11,16 +11,14 @@ from typing import Final
 
 import pytest
 
-from tests.api.asking import Answer, Json, ask, chat, opened
+from tests.api.asking import Answer, ask, chat, opened
 from tests.api.chains import Link, Pair, calls, chain, provenance
+from tests.api.queues import CHAT, OLLAMA, in_line, prompts, said
 from tests.api.serving import Facade, serving, settings, upstream
-from tests.fake_upstream import FakeUpstream, Reply, Request, faults
+from tests.fake_upstream import FakeUpstream, Reply, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHAT: Final = "/v1/chat/completions"
-OLLAMA: Final = "/api/chat"
-MODEL: Final = "ollama/llama3.1"
 KEYS: Final = "".join(
     f'[keys.{band}]\nsecret = "sk-{band}"\npriority = "{band}"\n'
     for band in ("interactive", "normal", "batch")
@@ -41,28 +39,6 @@ def narrow(pair: Pair, **alias: str) -> AbstractAsyncContextManager[Facade]:
     """A facade whose alias means two upstreams of one slot and no line."""
     links = [Link(fake.url, more="slots = 1\nqueue = 0") for fake in (pair.one, pair.two)]
     return serving(chain(pair.folder, *links, **alias), pair.one)
-
-
-def said(text: str, **more: object) -> Json:
-    return chat(MODEL, messages=[{"role": "user", "content": text}], **more)
-
-
-def prompts(fake: FakeUpstream) -> list[str]:
-    """What each chat said, in the order in which they came."""
-    return [prompt(request) for request in fake.requests_to(OLLAMA)]
-
-
-def prompt(request: Request) -> str:
-    text: str = request.json["messages"][0]["content"]
-    return text
-
-
-async def in_line(facade: Facade, body: Json, **headers: str) -> asyncio.Task[Answer]:
-    """A request that has come as far as it can before a slot is free."""
-    before = facade.requests
-    task = asyncio.create_task(ask(facade, "POST", CHAT, body, **headers))
-    await facade.until(lambda: facade.requests > before)
-    return task
 
 
 async def status_of(answer: Awaitable[Answer]) -> int:

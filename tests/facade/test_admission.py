@@ -131,7 +131,7 @@ def test_who_waits_longer_than_its_patience_is_refused_then() -> None:
         assert asyncio.get_running_loop().time() == 60.0
         assert refused.value.retry_after == 5.0  # it is not ahead of itself
         state = queue.snapshot()["generation"]
-        assert (state.waited_out, state.waiting["normal"]) == (1, 0)
+        assert (state.waited_out, state.waiting) == (1, 0)
 
     run(test())
 

@@ -211,13 +211,13 @@ class AnyOrder(RuleBasedStateMachine):
         for lane, state in self.queue.snapshot().items():
             model = self.lanes[lane]
             assert state.in_use == len(model.used)
-            assert sum(state.waiting.values()) == len(model.line)
+            assert state.waiting == len(model.line)
             assert not any(one.wait.done() for one in model.line)
 
     @invariant()
     def no_slot_is_idle_while_somebody_waits(self) -> None:
         for lane, state in self.queue.snapshot().items():
-            assert state.in_use >= self.slots(lane) or not sum(state.waiting.values())
+            assert state.in_use >= self.slots(lane) or not state.waiting
 
     @invariant()
     def no_timer_fires_for_one_who_is_gone(self) -> None:
@@ -233,7 +233,7 @@ class AnyOrder(RuleBasedStateMachine):
             for slot in model.used:
                 slot.release()
         states = self.queue.snapshot().values()
-        assert not any(state.in_use or sum(state.waiting.values()) for state in states)
+        assert not any(state.in_use or state.waiting for state in states)
         entered = self.ends.pop("entered")
         assert entered == sum(self.ends.values()), "somebody was lost"
         self.loop.close()

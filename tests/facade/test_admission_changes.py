@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from facade.admission import Admission, Room, Slot
+from facade.admission import Admission, BandState, Room, Slot
 from facade.errors import QueueFull, UpstreamRemoved
 from facade.held import Held
 from facade.turns import STANDS_BACK, Lane, Turn
@@ -165,9 +165,14 @@ def test_the_queue_shows_what_it_holds() -> None:
         await asyncio.sleep(3)
         waiting(queue, asker(band="interactive"))
         state = queue.snapshot()["generation"]
-        assert state.waiting == {"interactive": 1, "normal": 0, "batch": 1}
-        assert (state.slots, state.in_use, state.oldest_wait) == (1, 1, 3.0)
-        assert queue.snapshot()["embedding"].oldest_wait == 0.0
+        assert (state.slots, state.in_use, state.queue, state.waiting) == (1, 1, 100, 2)
+        assert state.bands == {
+            "interactive": BandState(waiting=1, oldest_seconds=0.0, wait_seconds=10.0),
+            "normal": BandState(waiting=0, oldest_seconds=0.0, wait_seconds=10.0),
+            "batch": BandState(waiting=1, oldest_seconds=3.0, wait_seconds=15.0),
+        }
+        free = queue.snapshot()["embedding"].bands
+        assert {BandState(waiting=0, oldest_seconds=0.0, wait_seconds=0.0)} == {*free.values()}
 
     run(test())
 
@@ -191,7 +196,7 @@ def test_ten_thousand_waiters_cost_a_logarithm_each(monkeypatch: pytest.MonkeyPa
         slot = given(queue)
         tasks = [asyncio.create_task(ask(queue, number)) for number in range(WAITERS)]
         await asyncio.sleep(1)
-        assert sum(queue.snapshot()["generation"].waiting.values()) == WAITERS
+        assert queue.snapshot()["generation"].waiting == WAITERS
         for task in tasks[::4]:
             task.cancel()
         slot.release()
