@@ -40,10 +40,22 @@ class Reply(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """What is known of a model. None is "unknown", and unknown is allowed."""
+    """What is known of a model. None is "unknown", and unknown is allowed, but not as local.
+
+    `remote`: its server only passes it on to another.
+    """
 
     capabilities: frozenset[str] | None = None
     digest: str | None = None
+    remote: bool | None = None
+
+
+def named_remote(model: str) -> bool:
+    """Whether the name alone says that a server here passes the model on to its cloud.
+
+    Source: https://docs.ollama.com/cloud
+    """
+    return model.strip().lower().removesuffix(":latest").endswith((":cloud", "-cloud"))
 
 
 class Target(Struct, frozen=True):

@@ -27,6 +27,7 @@ class Kind(Enum):
     MODEL_NOT_FOUND = "model_not_found"
     CONTEXT_LENGTH = "context_length"
     REJECTED = "rejected"  # any other 4xx: the request itself is at fault
+    CONFINED = "confined"  # only a local target was allowed, and this is none: nothing was sent
     TOO_LARGE = "too_large"  # for this target's rate limit, however long one waits
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -41,6 +42,7 @@ FINAL: Final = frozenset(
         Kind.MODEL_NOT_FOUND,
         Kind.CONTEXT_LENGTH,
         Kind.REJECTED,
+        Kind.CONFINED,
         Kind.TOO_LARGE,
     }
 )  # the same request to the same target fails again, however long one waits

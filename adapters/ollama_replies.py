@@ -25,6 +25,8 @@ class _Listed(Struct, frozen=True):
     modified_at: str = ""
     digest: str | None = None
     capabilities: list[str] | None = None
+    remote_model: str | None = None
+    remote_host: str | None = None
 
 
 class _Tags(Struct, frozen=True):
@@ -33,6 +35,8 @@ class _Tags(Struct, frozen=True):
 
 class _Show(Struct, frozen=True):
     capabilities: list[str] | None = None
+    remote_model: str | None = None
+    remote_host: str | None = None
 
 
 class _Version(Struct, frozen=True):
@@ -67,7 +71,7 @@ def models(body: bytes) -> list[Model]:
             id=model.name,
             created=unix_time(model.modified_at) or 0,
             owned_by=model.name.rpartition("/")[0] or "library",
-            facts=_facts(model.capabilities, model.digest),
+            facts=_facts(model, model.digest),
         )
         for model in _decode(_tags, body).models or ()
     ]
@@ -75,7 +79,7 @@ def models(body: bytes) -> list[Model]:
 
 def facts(body: bytes) -> Facts:
     """/api/show."""
-    return _facts(_decode(_show, body).capabilities, None)
+    return _facts(_decode(_show, body), None)
 
 
 def version(body: bytes) -> tuple[int, ...] | None:
@@ -85,8 +89,9 @@ def version(body: bytes) -> tuple[int, ...] | None:
     return known if any(known) else None
 
 
-def _facts(capabilities: list[str] | None, digest: str | None) -> Facts:
-    return Facts(None if capabilities is None else frozenset(capabilities), digest)
+def _facts(said: _Listed | _Show, digest: str | None) -> Facts:
+    capabilities = None if said.capabilities is None else frozenset(said.capabilities)
+    return Facts(capabilities, digest, remote=bool(said.remote_model or said.remote_host))
 
 
 def embeddings(call: EmbeddingCall, expected: int, body: bytes, reply: Reply) -> Whole:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from msgspec import Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, field
+
+from adapters.constraints import Said
 
 NULL: Final = Raw(b"null")  # JSON kept unread: null is "unset" there too
 
@@ -138,6 +140,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/chat/completions, as far as it is read."""
 
     model: Name
+    constraints: Said = UNSET
     messages: Annotated[list[Message], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -173,6 +176,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/completions, as far as it is read."""
 
     model: Name
+    constraints: Said = UNSET
     prompt: Input | None = None
     suffix: str | None = None
     echo: bool | None = None
@@ -196,6 +200,7 @@ class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     """POST /v1/embeddings."""
 
     model: Name
+    constraints: Said = UNSET
     input: Input
     dimensions: Positive | None = None
     encoding_format: str | None = None

@@ -24,7 +24,7 @@ from facade.discovery import Discovery
 from facade.edge import Edge
 from facade.errors import BadRequest
 from facade.idempotency import Idempotency
-from facade.keys import keyring
+from facade.keys import confined, keyring
 from facade.limits.buckets import Store
 from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
@@ -62,7 +62,7 @@ def build(settings: Settings) -> Application:
     Raises ConfigError for an upstream whose connections cannot be made.
     """
     upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
-    discovery = Discovery(upstreams)
+    discovery = Discovery(upstreams, local_only=confined(settings.keys))
     routing = Routing(settings.models, discovery)
     queues = {name: queue for name, it in settings.upstreams.items() if (queue := _queue(name, it))}
     limits = _limits(settings)
@@ -139,6 +139,7 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         proxy=settings.proxy,
         ca_file=str(settings.ca_file) if settings.ca_file else None,
         client_cert=str(settings.client_cert) if settings.client_cert else None,
+        local=bool(settings.local),
         environment_proxies=not settings.local,
     )
     traits = Traits(
@@ -146,6 +147,7 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         options=settings.options,
         model_options={name: model.options for name, model in settings.models.items()},
         keep_alive=settings.keep_alive,
+        local=bool(settings.local),
     )
     try:
         site = site_of(endpoint)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from adapters.constraints import Constraints
 from adapters.dialect import Dialect, Encoded, Reply, Target
 from adapters.wire import Chunk
 from facade.auth import ANYBODY, Address, Caller
@@ -47,6 +48,11 @@ class Ask(Struct, frozen=True):
     lane: Lane = "generation"
     streamed: bool = False
     media: bool = False
+    constraints: Constraints | None = None
+
+    @property
+    def local_only(self) -> bool:
+        return self.constraints is not None and self.constraints.local_only
 
 
 class Identity(Struct, frozen=True):

@@ -20,7 +20,7 @@ from msgspec import Struct
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.breaker import Breaker, Breakers, Rest
 from facade.errors import NoSlot, RateLimited
-from facade.routing import Route
+from facade.planning import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
 LONGEST_COOLING: Final = 3600.0  # seconds; an upstream may say anything
@@ -58,11 +58,18 @@ class So(Struct, frozen=True):
 _TOLD: Final = Decision(Step.TOLD)
 _NEXT: Final = Decision(Step.NEXT)
 _ELSEWHERE: Final = frozenset(
-    {Kind.CREDENTIAL, Kind.PAYMENT, Kind.MODEL_NOT_FOUND, Kind.CONTEXT_LENGTH, Kind.TOO_LARGE}
+    {
+        Kind.CREDENTIAL,
+        Kind.PAYMENT,
+        Kind.MODEL_NOT_FOUND,
+        Kind.CONTEXT_LENGTH,
+        Kind.CONFINED,
+        Kind.TOO_LARGE,
+    }
 )
 _NOT_THERE: Final = (404, 405, 410)  # said of a path or a model: the request is not at fault
 _BLAMELESS: Final = frozenset(
-    {Kind.RATE_LIMITED, Kind.TOO_LARGE, Kind.REJECTED, Kind.CONTEXT_LENGTH}
+    {Kind.RATE_LIMITED, Kind.TOO_LARGE, Kind.REJECTED, Kind.CONTEXT_LENGTH, Kind.CONFINED}
 )  # say nothing against the target
 
 

@@ -13,6 +13,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from adapters.constraints import Constraints
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Band = Literal["interactive", "normal", "batch"]
@@ -29,6 +31,7 @@ class Caller(Struct, frozen=True):
     models: tuple[str, ...] = ()
     admin: bool = False
     weight: int = 1  # turns in a queue where others of its band get one
+    constraints: Constraints | None = None
 
 
 ANYBODY: Final = Caller()

@@ -90,7 +90,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 # fmt: off
 NOT_BUILT: Final = frozenset({
-    "ops_host", "ops_port", "workers", "local_only", "native_options",
+    "ops_host", "ops_port", "workers", "native_options",
     "busy", "cold", "report_model",
     "jobs",
 })
@@ -198,7 +198,9 @@ def _upstream(settings: Settings, name: str) -> UpstreamSettings:
     check_limits(upstream.limits, (*key, "limits"))
     if upstream.proxy:
         _url(upstream.proxy, (*key, "proxy"))
-    local = is_loopback(url.hostname or "") if upstream.local is None else upstream.local
+    local = upstream.local
+    if local is None:  # a proxy's loopback is its own
+        local = is_loopback(url.hostname or "") and not upstream.proxy
     base_url = url._replace(path=url.path.rstrip("/")).geturl()
     slots = upstream.slots or spoken(upstream.dialect, upstream.vendor).slots
     return replace(

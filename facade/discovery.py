@@ -11,12 +11,20 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from adapters.dialect import DescribesModels, Facts, ListsModels, Model, Target, TellsVersion
+from adapters.dialect import (
+    DescribesModels,
+    Facts,
+    ListsModels,
+    Model,
+    Target,
+    TellsVersion,
+    named_remote,
+)
 from adapters.errors import UpstreamError
 from facade.upstreams import Upstream
 from facade.waits import Wait
@@ -33,10 +41,13 @@ class Listing:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        dialect = upstream.dialect
+        self._describes = dialect if isinstance(dialect, DescribesModels) else None
         self._models: dict[str, Model] = {}
         self._version: tuple[int, ...] | None = None
         self._targets: dict[str, Target] = {}  # as the latest refresh makes them
         self._facts: dict[tuple[str, str | None], tuple[float, Facts]] = {}
+        self._asking: dict[str, asyncio.Task[Facts]] = {}  # by the model whose facts are asked
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at: float | None = None
         self.error: UpstreamError | None = None  # of the last refresh
@@ -45,6 +56,11 @@ class Listing:
     @property
     def models(self) -> list[Model]:
         return list(self._models.values())
+
+    @property
+    def local(self) -> bool:
+        """Whether what is sent to the upstream itself stays with the operator."""
+        return self._upstream.traits.local
 
     @property
     def lists(self) -> bool:
@@ -68,12 +84,26 @@ class Listing:
     def target(self, model: str, *, describe: bool) -> Target | Wait[Target]:
         """The target, with the model's facts if `describe`; a Wait where they must be asked."""
         target = self._targets.get(model) or self._make_target(model)
-        dialect = self._upstream.dialect
-        if not describe or not isinstance(dialect, DescribesModels):
+        if not describe or self._describes is None or target.facts.capabilities is not None:
             return target
-        if target.facts.capabilities is not None:
-            return target
-        return asyncio.ensure_future(self._described(dialect, target))
+        facts = self._remembered(target, for_good=target.facts.digest is not None)
+        return replace(target, facts=facts) if facts else asyncio.ensure_future(self._told(target))
+
+    def stays(self, model: str) -> bool | Wait[bool]:
+        """Whether what is sent to the model stays with the operator; the Wait asks the upstream.
+
+        A listing may be old and a name may come to mean another model, so its facts are asked.
+        Raises UpstreamError where they cannot be.
+        """
+        if not self.local or named_remote(model):
+            return False
+        if self._describes is None:
+            return True
+        target = self._targets.get(model) or self._make_target(model)
+        facts = self._remembered(target, for_good=False)
+        if facts is None:
+            return asyncio.ensure_future(self._asked_stays(target))
+        return facts.remote is False
 
     def _make_target(self, model: str) -> Target:
         traits = self._upstream.traits
@@ -94,23 +124,47 @@ class Listing:
         return target
 
     def close(self) -> None:
-        """End a refresh that is under way."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
+        """End what is under way."""
+        for asking in (self._refreshing, *self._asking.values()):
+            if asking is not None:
+                asking.cancel()
 
-    async def _described(self, dialect: DescribesModels, target: Target) -> Target:
-        key = (target.model, target.facts.digest)
+    def _remembered(self, target: Target, *, for_good: bool) -> Facts | None:
+        known = self._facts.get((target.model, target.facts.digest))
+        if known is None:
+            return None
+        asked_at, facts = known
         now = asyncio.get_running_loop().time()
-        asked_at, facts = self._facts.get(key, (0.0, None))
-        if facts is None or (target.facts.digest is None and now - asked_at > _FACTS_HOLD):
-            try:
-                body = await self._upstream.ask(dialect.describe_request(target.model))
-                facts = replace(dialect.decode_facts(body), digest=target.facts.digest)
-            except UpstreamError as error:  # unknown is allowed: the upstream will say it itself
-                _log.warning("%s: no facts of a model: %s", target.upstream, error)
-                return target
-            self._facts = {key: (now, facts), **dict(list(self._facts.items())[:999])}
-        return replace(target, facts=facts)
+        return facts if for_good or now - asked_at <= _FACTS_HOLD else None
+
+    async def _told(self, target: Target) -> Target:
+        try:
+            return replace(target, facts=await self._facts_of(target))
+        except UpstreamError as error:  # unknown is allowed: the upstream will say it itself
+            _log.warning("%s: no facts of a model: %s", target.upstream, error)
+            return target
+
+    async def _asked_stays(self, target: Target) -> bool:
+        return (await self._facts_of(target)).remote is False
+
+    async def _facts_of(self, target: Target) -> Facts:
+        """One asking at a time, for all who wait."""
+        asking = self._asking.get(target.model)
+        if asking is None:
+            asking = self._asking[target.model] = asyncio.create_task(self._ask_facts(target))
+        return await asyncio.shield(asking)
+
+    async def _ask_facts(self, target: Target) -> Facts:
+        describes = cast(DescribesModels, self._describes)
+        try:
+            body = await self._upstream.ask(describes.describe_request(target.model))
+            facts = replace(describes.decode_facts(body), digest=target.facts.digest)
+        finally:
+            del self._asking[target.model]
+        said = (asyncio.get_running_loop().time(), facts)
+        key = (target.model, target.facts.digest)
+        self._facts = {key: said, **dict(list(self._facts.items())[:999])}
+        return facts
 
     async def _refresh(self) -> None:
         dialect = self._upstream.dialect
@@ -134,14 +188,21 @@ class Listing:
 
 
 class Discovery:
-    """The listings of all upstreams, in the order of the configuration."""
+    """The listings of all upstreams, in the order of the configuration.
 
-    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
+    `local_only`: no caller may reach the others, so they are not even listed.
+    """
+
+    def __init__(self, upstreams: Mapping[str, Upstream], *, local_only: bool = False) -> None:
+        self._local_only = local_only
         self.listings = {name: Listing(upstream) for name, upstream in upstreams.items()}
 
-    def refresh(self) -> Wait[None] | None:
-        """A Wait until every listing was asked again; None if all are fresh."""
-        waits = [wait for listing in self.listings.values() if (wait := listing.refresh())]
+    def refresh(self, *, local_only: bool = False) -> Wait[None] | None:
+        """A Wait until each listing was asked again (of local upstreams); None: all are fresh."""
+        listings = [
+            it for it in self.listings.values() if it.local or not (local_only or self._local_only)
+        ]
+        waits = [wait for listing in listings if (wait := listing.refresh())]
         # One caller that gives up must not end the refresh the others wait for.
         return (
             asyncio.ensure_future(_all([asyncio.shield(wait) for wait in waits])) if waits else None

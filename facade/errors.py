@@ -190,6 +190,7 @@ STATUSES: Final[dict[Kind, Row]] = {
     Kind.MODEL_NOT_FOUND: Row(404, _CALLER, "model_not_found"),
     Kind.CONTEXT_LENGTH: Row(400, _CALLER, "context_length_exceeded"),
     Kind.REJECTED: Row(None, _CALLER, None),
+    Kind.CONFINED: Row(403, "permission_error", "constraints_unmet"),
     Kind.TOO_LARGE: Row(None, _CALLER, "request_too_large"),
     Kind.RATE_LIMITED: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     Kind.OVERLOADED: Row(503, _SERVER, "server_overloaded"),

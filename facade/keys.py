@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
+from adapters.constraints import Constraints
 from facade.auth import Band, Caller, Keyring, Networks, digest, network
 from facade.documents import Fault, Key, Secret
 from facade.limits.settings import check_limits
@@ -20,8 +21,9 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     """`[keys.NAME]`: one caller, known by `secret`, by `hash`, or by the networks it asks from.
 
     `hash` is the HMAC-SHA256 of the secret under `server.pepper`, in hex. `models` are names or
-    patterns with one `*`; none: all. `limits` are in the grammar of facade.limits.grammar.
-    `weight`: turns in a queue where others get one.
+    patterns with one `*`; none: all. What is demanded of where requests go is as a request may
+    demand it itself. `limits` are in the grammar of facade.limits.grammar. `weight`: turns in a
+    queue where others get one.
     """
 
     secret: Secret | None = None
@@ -30,8 +32,20 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     priority: Band = "normal"
     weight: Annotated[int, Meta(ge=1, le=100)] = 1
     models: tuple[str, ...] = ()
+    prefer_local: bool = False
+    local_only: bool = False
+    force_cloud: bool = False
     admin: bool = False
     limits: tuple[str, ...] = ()
+
+    @property
+    def constraints(self) -> Constraints | None:
+        demanded = Constraints(
+            prefer_local=self.prefer_local,
+            local_only=self.local_only,
+            force_cloud=self.force_cloud,
+        )
+        return None if demanded == Constraints() else demanded
 
 
 def check_keys(keys: Mapping[str, KeySettings], pepper: Secret | None) -> None:
@@ -57,6 +71,8 @@ def _check_key(settings: KeySettings, pepper: Secret | None, key: Key) -> None:
         if not pepper:
             raise Fault("a hash needs the pepper it was made with: server.pepper", (*key, "hash"))
     check_networks(settings.networks, (*key, "from"))
+    if settings.local_only and settings.force_cloud:
+        raise Fault("local_only and force_cloud exclude each other", (*key, "force_cloud"))
     for index, model in enumerate(settings.models):
         if not model.strip() or model.count("*") > 1:
             place = (*key, "models", f"[{index}]")
@@ -81,7 +97,12 @@ def keyring(keys: Mapping[str, KeySettings], pepper: Secret | None) -> Keyring:
     neighbours = []
     for name, settings in keys.items():
         caller = Caller(
-            name, settings.priority, settings.models, settings.admin, weight=settings.weight
+            name,
+            settings.priority,
+            settings.models,
+            settings.admin,
+            settings.weight,
+            settings.constraints,
         )
         known = _digest(settings, pepper)
         if known:
@@ -89,6 +110,11 @@ def keyring(keys: Mapping[str, KeySettings], pepper: Secret | None) -> Keyring:
         else:
             neighbours.append((Networks(settings.networks), caller))
     return Keyring(pepper, holders, neighbours)
+
+
+def confined(keys: Mapping[str, KeySettings]) -> bool:
+    """Whether no caller may reach anything that is not local."""
+    return bool(keys) and all(key.local_only for key in keys.values())
 
 
 def _digest(settings: KeySettings, pepper: str) -> bytes | None:

@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from adapters.dialect import Dialect, Encoded, Reply, Target, Whole
-from adapters.errors import InvalidRequest, UpstreamError
+from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.rate_limits import SHOWN
 from adapters.wire import Chunk
 from facade.admission import Admission
@@ -35,7 +35,8 @@ from facade.faces import sse
 from facade.held import Held
 from facade.limits.charges import Counted, Limits
 from facade.listening import ServerSettings
-from facade.routing import Plan, Route, Routing
+from facade.planning import Plan, Route
+from facade.routing import Routing
 from facade.turns import Asker
 from facade.upstreams import Answering, Upstream
 from facade.waits import Wait, result_of
@@ -79,7 +80,7 @@ class Pipeline:
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
         until = asyncio.get_running_loop().time() + self._deadline
-        planned = self._routing.plan(ask.model)
+        planned = self._routing.plan(ask.model, ask.constraints)
         plan = planned if isinstance(planned, Plan) else await planned
         attempt = Attempt(ask, identity, answer, until)
         try:
@@ -152,10 +153,13 @@ class Pipeline:
         upstream = self._upstreams[route.upstream]
         headers["x-facade-upstream"] = upstream.name
         headers["x-facade-model"] = route.model
-        known = self._discovery.listings[route.upstream].target(route.model, describe=ask.media)
+        headers["x-facade-attempts"] = str(attempt.number)
+        listing = self._discovery.listings[route.upstream]
+        if ask.local_only and not await result_of(listing.stays(route.model)):
+            raise UpstreamError(Kind.CONFINED, f"'{route.model}' is not known to stay here")
+        known = listing.target(route.model, describe=ask.media)
         target = known if isinstance(known, Target) else await known
         calls = await _encoded(ask, upstream.dialect, target)
-        headers["x-facade-attempts"] = str(attempt.number)
         for warning in calls[0].warnings:
             _warn(headers, warning)
         identity = attempt.identity
@@ -196,7 +200,8 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
-        answering = await upstream.open(call, reply, held, attempt.until)
+        local_only = attempt.ask.local_only
+        answering = await upstream.open(call, reply, held, attempt.until, local_only=local_only)
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
     finally:
         limits = upstream.limits(reply.model)

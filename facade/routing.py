@@ -9,32 +9,15 @@ carry its prompt to a cloud that had nothing to do with it. Otherwise the name i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
-
+from adapters.constraints import Constraints
+from adapters.dialect import named_remote
 from facade.config import ModelSettings
 from facade.discovery import Discovery, named
-from facade.errors import NotFound
+from facade.errors import Forbidden, NotFound
+from facade.planning import Plan, Route, allowed, unmet, within
 from facade.waits import Wait
-
-
-class Route(Struct, frozen=True):
-    """An upstream's name, and the model's name there."""
-
-    upstream: str
-    model: str
-
-
-class Plan(Struct, frozen=True):
-    """The targets of a model name, in order. `chain`: what an `alias` says of trying them.
-
-    None: an upstream's own name for a model, which is one target, tried once.
-    """
-
-    routes: tuple[Route, ...]
-    chain: ModelSettings | None = None
-    alias: str = ""  # as it is configured
 
 
 class Routing:
@@ -43,19 +26,34 @@ class Routing:
     def __init__(self, aliases: Mapping[str, ModelSettings], discovery: Discovery) -> None:
         self._aliases = aliases
         self._discovery = discovery
-        self._plans = {name: _plan(name, it, "") for name, it in aliases.items() if "*" not in name}
+        self._plans = {
+            name: self._chain(name, it, "") for name, it in aliases.items() if "*" not in name
+        }
 
     @property
     def names(self) -> list[str]:
         """The aliases that are names, not patterns."""
         return list(self._plans)
 
-    def plan(self, model: str) -> Plan | Wait[Plan]:
-        """The plan for a model name; raises NotFound (also through the Wait)."""
-        plan = self._configured(model) or self._listed(model)
+    def plan(self, model: str, constraints: Constraints | None = None) -> Plan | Wait[Plan]:
+        """The plan for a model name. Raises NotFound and Forbidden, also through the Wait."""
+        plan = self._known(model, constraints)
         if plan:
             return plan
-        return asyncio.ensure_future(self._after_refresh(model))
+        return asyncio.ensure_future(self._after_refresh(model, constraints))
+
+    def serves(self, model: str, constraints: Constraints) -> bool:
+        """Whether the name has a target that the constraints allow, as far as is known."""
+        try:
+            return self._known(model, constraints) is not None
+        except Forbidden:
+            return False
+
+    def _known(self, model: str, constraints: Constraints | None) -> Plan | None:
+        plan = self._configured(model)
+        if plan is None:
+            return self._listed(model, constraints)
+        return within(plan, constraints) if constraints else plan
 
     def _configured(self, model: str) -> Plan | None:
         exactly = named(self._plans, model)
@@ -64,29 +62,53 @@ class Routing:
         for pattern, alias in self._aliases.items():
             matched = _matched(pattern, model)
             if matched is not None:
-                return _plan(pattern, alias, matched)
+                return self._chain(pattern, alias, matched)
         first, slash, rest = model.partition("/")
         known = slash and rest and first in self._discovery.listings
-        return Plan((Route(first, rest),)) if known else None
+        return Plan((self._route(first, rest),)) if known else None
 
-    def _listed(self, model: str) -> Plan | None:
-        for name, listing in self._discovery.listings.items():
-            if listing.find(model):
-                return Plan((Route(name, model),))
-        return None
+    def _listed(self, model: str, constraints: Constraints | None) -> Plan | None:
+        """The first upstream that has it, of those that the constraints allow."""
+        routes: Sequence[Route] = [
+            self._route(name, model, remote=found.facts.remote)
+            for name, listing in self._discovery.listings.items()
+            if (found := listing.find(model))
+        ]
+        if constraints:
+            routes = allowed(routes, constraints)
+        return Plan((routes[0],)) if routes else None
 
-    async def _after_refresh(self, model: str) -> Plan:
-        refreshing = self._discovery.refresh()
+    async def _after_refresh(self, model: str, constraints: Constraints | None) -> Plan:
+        local_only = constraints is not None and constraints.local_only
+        refreshing = self._discovery.refresh(local_only=local_only)
         if refreshing:
             await refreshing
-        plan = self._listed(model)
+        plan = self._listed(model, constraints)
         if plan:
             return plan
         listings = self._discovery.listings
-        for name, listing in listings.items():
-            if listing.error or (len(listings) == 1 and not listing.lists):
-                return Plan((Route(name, model),))
+        silent = [
+            self._route(name, model)
+            for name, listing in listings.items()
+            if listing.error or (len(listings) == 1 and not listing.lists)
+        ]
+        routes = allowed(silent, constraints) if constraints else silent
+        if routes:
+            return Plan((routes[0],))
+        if constraints and (silent or self._listed(model, None)):
+            raise unmet(constraints)
         raise self.unknown(model)
+
+    def _chain(self, name: str, alias: ModelSettings, matched: str) -> Plan:
+        routes = []
+        for target in alias.targets:
+            upstream, _, model = target.partition("/")
+            routes.append(self._route(upstream, model.replace("*", matched)))
+        return Plan(tuple(routes), alias, name)
+
+    def _route(self, upstream: str, model: str, *, remote: bool | None = None) -> Route:
+        listing = self._discovery.listings[upstream]
+        return Route(upstream, model, listing.local and not remote and not named_remote(model))
 
     def unknown(self, model: str) -> NotFound:
         """Nobody has this model, as far as anybody says which there are."""
@@ -98,15 +120,6 @@ class Routing:
             param="model",
             code="model_not_found",
         )
-
-
-def _plan(name: str, alias: ModelSettings, matched: str) -> Plan:
-    return Plan(tuple(_route(target, matched) for target in alias.targets), alias, name)
-
-
-def _route(target: str, matched: str) -> Route:
-    upstream, _, model = target.partition("/")
-    return Route(upstream, model.replace("*", matched))
 
 
 def _matched(pattern: str, model: str) -> str | None:

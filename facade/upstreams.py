@@ -32,7 +32,14 @@ from facade.deadlines import Clocks, Timeouts
 from facade.held import Held
 from facade.known_limits import KnownLimits
 from facade.loading import Loading
-from facade.wire.upstream import ConnectionFault, Connections, ConnectTimeout, Exchange, Garbled
+from facade.wire.upstream import (
+    ConnectionFault,
+    Connections,
+    ConnectTimeout,
+    Exchange,
+    Garbled,
+    NotLocal,
+)
 
 _LONGEST_WHOLE: Final = 256 * 1024 * 1024  # bytes: 2,048 long vectors fit
 _LONGEST_ERROR: Final = 1024 * 1024
@@ -47,6 +54,7 @@ class Traits(Struct, frozen=True):
     options: Mapping[str, object] = field(default_factory=dict)
     model_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     keep_alive: str | int | None = None
+    local: bool = False  # what is sent there stays with the operator
 
 
 class Upstream:
@@ -74,10 +82,13 @@ class Upstream:
         self._amends = dialect if isinstance(dialect, Amends) else None
         self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
 
-    async def open(self, encoded: Encoded, reply: Reply, held: Held, until: float) -> Answering:
+    async def open(
+        self, encoded: Encoded, reply: Reply, held: Held, until: float, *, local_only: bool
+    ) -> Answering:
         """Send one call and wait for its first content. Raises UpstreamError.
 
-        `until`: when the request's time is over, by the loop's time.
+        `until`: when the request's time is over, by the loop's time. `local_only`: it may be sent
+        to local upstreams alone; where this is none, nothing is connected.
         """
         clocks = Clocks(
             self.traits.timeouts,
@@ -88,7 +99,7 @@ class Upstream:
         held.add(clocks.stop)
         if self._loading:
             held.add(self._loading.watch(reply.model, clocks).stop)
-        exchange = await self._exchange(encoded.request, reply.model, clocks, held)
+        exchange = await self._exchange(encoded.request, reply.model, clocks, held, local_only)
         answering = Answering(exchange, encoded, reply, clocks)
         if encoded.stream:
             await answering.begin()
@@ -99,7 +110,7 @@ class Upstream:
         with Held() as held:
             clocks = Clocks(_METADATA, loads=False, silent=True)
             held.add(clocks.stop)
-            exchange, error = await self._send(self._metadata, request, clocks, held)
+            exchange, error = await self._send(self._metadata, request, clocks, held, False)
             if error is not None:
                 raise error
             with upstream_errors:
@@ -116,14 +127,16 @@ class Upstream:
         await self._metadata.close()
 
     async def _exchange(
-        self, request: UpstreamRequest, model: str, clocks: Clocks, held: Held
+        self, request: UpstreamRequest, model: str, clocks: Clocks, held: Held, local_only: bool
     ) -> Exchange:
         """An exchange whose status is good; a second way to say it is tried once."""
-        exchange, error = await self._send(self._connections, request, clocks, held)
+        exchange, error = await self._send(self._connections, request, clocks, held, local_only)
         if error is not None and self._amends:
             again = self._amends.amend(request, error)
             if again is not None:
-                exchange, error = await self._send(self._connections, again, clocks, held)
+                exchange, error = await self._send(
+                    self._connections, again, clocks, held, local_only
+                )
         limits = rate_limits.read(exchange.headers, time.time())
         if limits is not None:
             self._limits.note(model, limits, asyncio.get_running_loop().time())
@@ -132,11 +145,22 @@ class Upstream:
         return exchange
 
     async def _send(
-        self, on: Connections, request: UpstreamRequest, clocks: Clocks, held: Held
+        self,
+        on: Connections,
+        request: UpstreamRequest,
+        clocks: Clocks,
+        held: Held,
+        local_only: bool,
     ) -> tuple[Exchange, UpstreamError | None]:
         with upstream_errors:
             exchange = await clocks.guard(
-                on.open(request.method, request.path, request.body, request.headers)
+                on.open(
+                    request.method,
+                    request.path,
+                    request.body,
+                    request.headers,
+                    local_only=local_only,
+                )
             )
             held.add(exchange.abort)
         if exchange.status == 200:
@@ -251,6 +275,8 @@ class _UpstreamErrors:
     def __exit__(self, _: object, fault: BaseException | None, __: object) -> None:
         if isinstance(fault, ConnectTimeout):
             raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
+        if isinstance(fault, NotLocal):
+            raise UpstreamError(Kind.CONFINED, str(fault)) from fault
         if isinstance(fault, Garbled):
             raise broken(str(fault)) from fault
         if isinstance(fault, ConnectionFault):

@@ -10,7 +10,9 @@ import re
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
+from adapters.patching import Inside, patched
 from adapters.wire import (
     ChatCall,
     ChatRequest,
@@ -41,7 +43,7 @@ def chat(body: bytes) -> ChatCall:
         raise BadRequest(
             "top_logprobs needs logprobs to be true", param="top_logprobs", code="invalid_value"
         )
-    return ChatCall(body, request)
+    return ChatCall(_of_openai(body, request), request)
 
 
 def completion(body: bytes) -> CompletionCall:
@@ -54,7 +56,7 @@ def completion(body: bytes) -> CompletionCall:
             param="best_of",
             code="unsupported_value",
         )
-    return CompletionCall(body, request)
+    return CompletionCall(_of_openai(body, request), request)
 
 
 def embedding(body: bytes) -> EmbeddingCall:
@@ -67,7 +69,12 @@ def embedding(body: bytes) -> EmbeddingCall:
             code="invalid_value",
         )
     _check_inputs(request.input)
-    return EmbeddingCall(body, request)
+    return EmbeddingCall(_of_openai(body, request), request)
+
+
+def _of_openai(body: bytes, request: ChatRequest | CompletionRequest | EmbeddingRequest) -> bytes:
+    """The body without what is ours: an upstream may refuse what it does not know."""
+    return body if request.constraints is UNSET else patched(body, Inside(constraints=None))
 
 
 def _check_inputs(inputs: Input) -> None:

@@ -16,6 +16,7 @@ from adapters.wire import CompletionCall, Message
 from facade import tokens
 from facade.ask import Ask, Face, Identity
 from facade.auth import Caller, may
+from facade.constraints import demanded
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
 from facade.errors import NotFound, told
@@ -73,6 +74,7 @@ class OpenAIFace:
             address=request.address,
             streamed=bool(asked.stream),
             media=_has_media(asked.messages),
+            constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
         await self._run(ask, answer)
 
@@ -100,6 +102,7 @@ class OpenAIFace:
             caller=request.caller,
             address=request.address,
             streamed=bool(asked.stream),
+            constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
         await self._run(ask, answer)
 
@@ -116,15 +119,17 @@ class OpenAIFace:
                 takes_tokens=dialect.takes_tokens,
             )
 
+        asked = call.request
         ask = Ask(
-            model=call.request.model,
+            model=asked.model,
             input="input",
             encode=encode,
             face=_no_face,
-            size=lambda: estimates.of_embeddings(call.request),
+            size=lambda: estimates.of_embeddings(asked),
             caller=request.caller,
             address=request.address,
             lane="embedding",
+            constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
         await self._run(ask, answer)
 
@@ -144,9 +149,8 @@ class OpenAIFace:
 
     async def models(self, request: Request, answer: AnswerWriter) -> None:
         """All models that the caller may ask for."""
-        upstreams = self._discovery.listings
-        models = await self._listed()
-        data = [model for name, model in models.items() if may(request.caller, name, upstreams)]
+        models = await self._listed(request.caller)
+        data = [model for name, model in models.items() if self._offers(request.caller, name)]
         said = {"object": "list", "data": data}
         answer.whole(200, JSON, msgspec.json.encode(said))
 
@@ -154,7 +158,7 @@ class OpenAIFace:
         """The model whose id stands in the path, by any name that it can be asked for."""
         wanted = request.path.removeprefix("/v1/models/")
         self._check(request.caller, wanted)
-        models = await self._listed()
+        models = await self._listed(request.caller)
         said = models.get(wanted) or await self._routed(wanted)
         answer.whole(200, JSON, msgspec.json.encode(said))
 
@@ -166,9 +170,16 @@ class OpenAIFace:
             return _model(wanted, found.created, found.owned_by)
         raise told(listing.error) if listing.error else self._routing.unknown(wanted)
 
-    async def _listed(self) -> dict[str, Model]:
+    def _offers(self, caller: Caller, name: str) -> bool:
+        """Whether the caller may ask for the name, and for a target that it may reach."""
+        if not may(caller, name, self._discovery.listings):
+            return False
+        return caller.constraints is None or self._routing.serves(name, caller.constraints)
+
+    async def _listed(self, caller: Caller) -> dict[str, Model]:
         """Aliases, then each upstream's models; the first of a name wins, as in routing."""
-        refreshing = self._discovery.refresh()
+        local_only = caller.constraints is not None and caller.constraints.local_only
+        refreshing = self._discovery.refresh(local_only=local_only)
         if refreshing is not None:
             await refreshing
         listings = self._discovery.listings.values()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from facade.waits import Wait
 from facade.wire.direct_exchange import DirectExchange
 from facade.wire.direct_pool import Pool
-from facade.wire.faults import not_asked
+from facade.wire.faults import not_asked, not_local
 from facade.wire.site import Site, check_line, sendable
 from facade.wire.upstream import Exchange
 
@@ -28,8 +28,16 @@ class DirectConnections:
         self._usual_head = functools.lru_cache(maxsize=64)(self._head)
 
     def open(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        local_only: bool = False,
     ) -> Wait[Exchange]:
+        if local_only and not self._site.local:
+            raise not_local(self._site)
         try:
             if headers:
                 head = self._head(method, path, bool(body), sendable(headers))

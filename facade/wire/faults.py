@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from facade.wire.site import Site
-from facade.wire.upstream import ConnectionFault, ConnectTimeout, Garbled
+from facade.wire.upstream import ConnectionFault, ConnectTimeout, Garbled, NotLocal
 
 _REASONS: Final = (  # the first that fits
     ((socket.gaierror, UnicodeError), "its name cannot be resolved"),
@@ -26,6 +26,11 @@ _REASONS: Final = (  # the first that fits
 def not_asked(site: Site, error: ValueError) -> ConnectionFault:
     """The fault for a request that must not be sent; the error says why."""
     return ConnectionFault(f"{site.name} was not asked: {error}", sent=False)
+
+
+def not_local(site: Site) -> ConnectionFault:
+    """The fault for a request that may be sent to local upstreams only."""
+    return NotLocal(f"{site.name} was not asked: it is not local", sent=False)
 
 
 def not_reached(site: Site, error: BaseException, *, sent: bool) -> ConnectionFault:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import httpx
 
 from facade.waits import Wait
-from facade.wire.faults import not_asked
+from facade.wire.faults import not_asked, not_local
 from facade.wire.httpx_line import Line
 from facade.wire.site import Site, check_line, sendable
 from facade.wire.upstream import A_MOMENT, KEEP_ALIVE, ConnectionFault, Exchange
@@ -38,8 +38,16 @@ class HttpxConnections:
         self._pool = _Pool(site)
 
     def open(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        local_only: bool = False,
     ) -> Wait[Exchange]:
+        if local_only and not self._site.local:
+            raise not_local(self._site)
         exchange = _Exchange(self._pool)
         try:
             return exchange.open(self._request(method, path, body, headers))

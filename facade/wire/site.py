@@ -42,6 +42,7 @@ class Site(Struct, frozen=True):
     connections: int  # the most at a time
     tls: ssl.SSLContext  # trusts nobody where nothing is encrypted
     proxy: str | None  # a URL, perhaps with credentials
+    local: bool  # what is sent there stays with the operator
 
 
 def site_of(endpoint: Endpoint) -> Site:
@@ -74,6 +75,7 @@ def site_of(endpoint: Endpoint) -> Site:
         connections=endpoint.connections,
         tls=_trust(endpoint) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         proxy=proxy,
+        local=endpoint.local,
     )
 
 

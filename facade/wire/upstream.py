@@ -35,10 +35,15 @@ class Garbled(ConnectionFault):
     """What came is no answer of HTTP, or one that has no end."""
 
 
+class NotLocal(ConnectionFault):
+    """The request may be sent to local upstreams only, and this is none. There was no socket."""
+
+
 class Endpoint(Struct, frozen=True):
     """Where an upstream is and how its connections are made. Paths are absolute files.
 
-    `query` (`api-version=1`) goes with every request.
+    `query` (`api-version=1`) goes with every request. `local`: what is sent there stays with
+    the operator.
     """
 
     base_url: str
@@ -49,6 +54,7 @@ class Endpoint(Struct, frozen=True):
     proxy: str | None = None
     ca_file: str | None = None
     client_cert: str | None = None  # one PEM file with certificate and key
+    local: bool = False
     environment_proxies: bool = False  # HTTPS_PROXY and NO_PROXY: for clouds only
 
 
@@ -88,10 +94,18 @@ class Connections(Protocol):
     `open` waits for the reply's head. Cancelling its Wait closes the socket. A kept-alive
     connection that the upstream had closed is replaced by a fresh one, once, and only if
     not one byte of an answer had come. Redirects are not followed. 1xx are skipped.
+    `open` raises NotLocal at once for a request that is `local_only`, where the endpoint is
+    not: whoever chose the upstream was wrong.
     """
 
     def open(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        local_only: bool = False,
     ) -> Wait[Exchange]: ...
 
     async def close(self) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.dialect import Facts, Model, UpstreamRequest
+from adapters.dialect import Facts, Model, UpstreamRequest, named_remote
 from adapters.errors import Kind, UpstreamError
 from adapters.ollama import Ollama
 from tests.adapters.ollama_calls import failed
@@ -29,9 +29,11 @@ def test_models_are_listed_with_what_is_known() -> None:
         '"capabilities":["completion","tools"]},{"name":"x"}]}'
     )
     assert [
-        Model("smol:latest", 1795248490, "library", Facts(None, DIGEST)),
-        Model("ann/tiny:1b", 1795248490, "ann", Facts(frozenset(("completion", "tools")))),
-        Model("x", 0, "library"),
+        Model("smol:latest", 1795248490, "library", Facts(None, DIGEST, False)),
+        Model(
+            "ann/tiny:1b", 1795248490, "ann", Facts(frozenset(("completion", "tools")), None, False)
+        ),
+        Model("x", 0, "library", Facts(remote=False)),
     ] == DIALECT.decode_models(listing.encode())
 
 
@@ -50,8 +52,35 @@ def test_loaded_models_are_known_by_name() -> None:
 
 def test_capabilities_are_known_or_not() -> None:
     shown = b'{"modelfile":"x","capabilities":["completion","vision"],"model_info":{"a":1}}'
-    assert Facts(frozenset(("completion", "vision"))) == DIALECT.decode_facts(shown)
-    assert Facts() == DIALECT.decode_facts(b'{"modelfile":"x"}')
+    assert Facts(frozenset(("completion", "vision")), remote=False) == DIALECT.decode_facts(shown)
+    assert Facts(remote=False) == DIALECT.decode_facts(b'{"modelfile":"x"}')
+
+
+@pytest.mark.parametrize(
+    "said", [b'"remote_model":"big:1t"', b'"remote_host":"https://cloud.example:443"']
+)
+def test_a_model_that_is_only_passed_on_is_remote(said: bytes) -> None:
+    (listed,) = DIALECT.decode_models(b'{"models":[{"name":"mine",%s}]}' % said)
+    assert (True, True) == (listed.facts.remote, DIALECT.decode_facts(b"{%s}" % said).remote)
+
+
+@pytest.mark.parametrize(
+    ("name", "remote"),
+    [
+        ("big:1t-cloud", True),
+        ("big:cloud", True),
+        ("ann/big:120B-Cloud", True),
+        ("big-cloud", True),
+        ("big-cloud:latest", True),
+        ("big:cloud ", True),
+        ("cloud", False),
+        ("cloud:8b", False),
+        ("big:cloudy", False),
+        ("llama3.1", False),
+    ],
+)
+def test_a_name_may_say_that_the_model_is_remote(name: str, remote: bool) -> None:
+    assert remote == named_remote(name)
 
 
 @pytest.mark.parametrize(

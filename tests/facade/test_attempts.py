@@ -26,6 +26,7 @@ ROWS: Final = {
     Kind.MODEL_NOT_FOUND: "next next next",
     Kind.CONTEXT_LENGTH: "next next next",
     Kind.REJECTED: "told told told",
+    Kind.CONFINED: "next next next",
     Kind.TOO_LARGE: "next next next",
     Kind.RATE_LIMITED: "again again next",
     Kind.OVERLOADED: "again again next",

@@ -78,6 +78,10 @@ def test_a_secret_needs_no_pepper(tmp_path: Path) -> None:
         ("[keys.a]\nsecret = 5", "keys.a.secret: expected a string"),
         ("[keys.a]\nhash = 'abc'", "keys.a.hash: expected 64 hex digits, as `facade keys new`"),
         (f"[keys.a]\nhash = '{HASH}'", "keys.a.hash: a hash needs the pepper it was made with"),
+        (
+            "[keys.a]\nsecret = 's'\nlocal_only = true\nforce_cloud = true",
+            "keys.a.force_cloud: local_only and force_cloud exclude each other",
+        ),
         ("[keys.a]\nfrom = ['10.0.0.1/8']", "keys.a.from[0]: '10.0.0.1/8' is no network"),
         ("[keys.a]\nfrom = '::1'", "keys.a.from: expected a list but got a string"),
         ("[keys.a]\nsecret = 's'\npriority = 'high'", "keys.a.priority: expected 'interactive' or"),
@@ -109,7 +113,7 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(
     assert "sk-" not in said
 
 
-@pytest.mark.parametrize("key", ["local_only", "native_options"])
+@pytest.mark.parametrize("key", ["native_options"])
 def test_a_right_or_limit_that_nothing_obeys_yet_is_refused(tmp_path: Path, key: str) -> None:
     said = sentence(tmp_path, f"{LOCAL}[keys.a]\nsecret = 's'\n{key} = true")
     assert f"facade.toml: the key '{key}' at keys.a is not built yet; nothing would obey it" == said

@@ -18,12 +18,13 @@ from tests.fake_upstream.answers import Reply, words
 
 
 class Model(Struct, frozen=True):
-    """A model as `/api/show` describes it."""
+    """A model as `/api/show` describes it. `remote`: what it is called where it is passed on to."""
 
     name: str
     capabilities: tuple[str, ...] = ("completion", "tools")
     context_length: int = 131072
     dimensions: int = 768
+    remote: str = ""
 
     @property
     def digest(self) -> str:

@@ -203,6 +203,7 @@ def _listed(model: Model) -> Line:
         "model": model.name,
         "size": 1_000_000_000,
         "digest": model.digest,
+        **_remote(model),
         "details": {
             "parent_model": "",
             "format": "gguf",
@@ -212,6 +213,11 @@ def _listed(model: Model) -> Line:
             "quantization_level": "Q4_K_M",
         },
     }
+
+
+def _remote(model: Model) -> Line:
+    where = {"remote_model": model.remote, "remote_host": "https://cloud.example:443"}
+    return where if model.remote else {}
 
 
 def _tags(request: Request, models: Models) -> Answer:
@@ -243,6 +249,7 @@ def _show(request: Request, models: Models) -> Answer:
             "details": _listed(model)["details"],
             "model_info": facts,
             "capabilities": model.capabilities,
+            **_remote(model),
             "modified_at": STAMP,
         }
     )

@@ -13,6 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from facade.config import Settings
 from tests.api.asking import DONE, Answer, ask, chat, error_of
 from tests.api.chains import refused
@@ -30,18 +32,30 @@ Column = tuple[str, str, str]  # chain, dialect, mode
 Cells = dict[Column, str]
 
 
+class Terms(Struct, frozen=True):
+    """What holds for all requests: said of the second target, by the settings, by the request."""
+
+    of_second: str = ""
+    settings: str = ""
+    headers: Mapping[str, str] = {}
+    fields: Mapping[str, object] = {}
+
+
+OPEN: Final = Terms()
+
+
 def fakes() -> tuple[FakeUpstream, FakeUpstream]:
     """The first and the second target; not started."""
     models = [Model("-".join(column).replace(" ", "-")) for column in COLUMNS]
     return FakeUpstream(models), FakeUpstream(models)
 
 
-def _settings(folder: Path, urls: Mapping[str, str], clocks: str) -> Settings:
-    text = ""
+def _settings(folder: Path, urls: Mapping[str, str], clocks: str, terms: Terms) -> Settings:
+    text = terms.settings
     for dialect, (name, url) in product(DIALECTS, urls.items()):
         path = "/v1" if dialect == "openai" else ""
         text += f'[upstreams.{dialect}-{name}]\ndialect = "{dialect}"\nbase_url = "{url}{path}"\n'
-        text += f"timeouts = {clocks}\n"
+        text += f"timeouts = {clocks}\n" + (terms.of_second if name == "two" else "")
     for dialect, commit in product(DIALECTS, COMMITS):
         for chain, names in (("alone", ["one"]), ("chain", ["one", "two"])):
             targets = ", ".join(f'"{dialect}-{name}/*"' for name in names)
@@ -50,24 +64,26 @@ def _settings(folder: Path, urls: Mapping[str, str], clocks: str) -> Settings:
     return settings(folder, text)
 
 
-async def observe(row: Row, folder: Path, first: FakeUpstream, second: FakeUpstream) -> Cells:
+async def observe(
+    row: Row, folder: Path, first: FakeUpstream, second: FakeUpstream, terms: Terms = OPEN
+) -> Cells:
     """What is seen in each column under the fault of this row."""
     for fake in (first, second):
         fake.reset()
     if row.fault:
         first.fault(row.fault, times=None)
     urls = {"one": first.url if row.fault else refused(), "two": second.url}
-    async with serving(_settings(folder, urls, row.clocks), first) as facade:
-        seen = await asyncio.gather(*(_seen(facade, column) for column in COLUMNS))
+    async with serving(_settings(folder, urls, row.clocks, terms), first) as facade:
+        seen = await asyncio.gather(*(_seen(facade, column, terms) for column in COLUMNS))
     return dict(zip(COLUMNS, seen, strict=True))
 
 
-async def _seen(facade: Facade, column: Column) -> str:
+async def _seen(facade: Facade, column: Column, terms: Terms) -> str:
     chain, dialect, mode = column
     commit = "complete" if mode == "held back" else "first-token"
     model = "-".join(column).replace(" ", "-")
-    body = chat(f"{commit}-{chain}-{dialect}:{model}", stream=mode != "whole")
-    answer = await ask(facade, "POST", "/v1/chat/completions", body)
+    body = chat(f"{commit}-{chain}-{dialect}:{model}", stream=mode != "whole", **terms.fields)
+    answer = await ask(facade, "POST", "/v1/chat/completions", body, **terms.headers)
     assert answer.complete
     served, attempts = (answer.headers[f"x-facade-{name}"] for name in ("upstream", "attempts"))
     said = _streamed(answer) if mode != "whole" and answer.status == 200 else _whole(answer)

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from facade.wire.upstream import Connections, Endpoint
+from facade.wire.upstream import Connections, Endpoint, NotLocal
 from tests.facade.connections.conftest import Connect, Serve
 from tests.facade.connections.raw import OK, Asked, Upstream, saying, whole
 
@@ -101,6 +101,18 @@ async def test_a_header_value_is_sent_byte_by_byte_as_it_was_received(
     value = "čau".encode().decode("latin-1")
     asked = await _sent(connect(Endpoint(upstream.url)), upstream, b"", {"x-name": value})
     assert value == dict(_sorted(asked))["x-name"]
+
+
+async def test_what_is_local_only_opens_no_socket_to_what_is_not(
+    serve: Serve, connect: Connect
+) -> None:
+    upstream = await serve(saying(OK))
+    far = connect(Endpoint(upstream.url))
+    with pytest.raises(NotLocal, match="was not asked: it is not local"):
+        await far.open("POST", "/", b"a secret", {}, local_only=True)
+    near = connect(Endpoint(upstream.url, local=True))
+    assert b"ok" == await whole(await near.open("POST", "/", b"", {}, local_only=True))
+    assert 1 == len(upstream.peers)
 
 
 @pytest.mark.parametrize("base", ["/v1", "/v1/", "/a%2Fb/v1"])

@@ -1,0 +1,57 @@
+"""What a request, its header and its key demand of where it goes, as one.
+
+Each can only add to the others: no request takes back what its key demands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from adapters.constraints import Constraints, Said
+from facade.errors import BadRequest
+
+HEADER: Final = "x-facade-constraints"
+_NAMES: Final = ", ".join(field.name for field in msgspec.structs.fields(Constraints))
+
+
+def demanded(
+    of_key: Constraints | None,
+    headers: Mapping[str, str],
+    of_body: Said,
+) -> Constraints | None:
+    """What holds for a request; None: nothing. Raises BadRequest for what is not understood."""
+    header = headers.get(HEADER)
+    if of_key is None and header is None and (of_body is None or of_body is UNSET):
+        return None
+    asked = [_spelled(header)] if header else []
+    asked += [of_body] if isinstance(of_body, Constraints) else []
+    own = _joined(asked)
+    if own.local_only and own.force_cloud:
+        raise BadRequest("local_only and force_cloud exclude each other", param="constraints")
+    return _joined([own, of_key]) if of_key else own
+
+
+def _joined(given: list[Constraints]) -> Constraints:
+    return Constraints(
+        prefer_local=any(each.prefer_local for each in given),
+        local_only=any(each.local_only for each in given),
+        force_cloud=any(each.force_cloud for each in given),
+    )
+
+
+def _spelled(header: str) -> Constraints:
+    """`prefer_local, local_only=true`."""
+    found = {}
+    for part in header.split(","):
+        name, _, value = part.partition("=")
+        found[name.strip()] = value.strip() or "true"
+    try:
+        return msgspec.convert(found, Constraints, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(
+            f"{error}; there are {_NAMES}", param=HEADER, code="invalid_value"
+        ) from None
