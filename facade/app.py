@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from adapters.providers import PROVIDERS, Provider
 from adapters.registry import spoken
+from facade import gauges
 from facade.admission import Admission, Room
 from facade.ask import Identity
 from facade.config import ConfigError, Settings, UpstreamSettings
@@ -30,8 +31,10 @@ from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
 from facade.limits.settings import MEMORY
+from facade.metrics import Family, Metrics
 from facade.pipeline import Pipeline, Policy
 from facade.routes.admin import AdminFace
+from facade.routes.metrics import MetricsFace
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
@@ -66,17 +69,19 @@ def build(settings: Settings) -> Application:
     routing = Routing(settings.models, discovery)
     queues = {name: queue for name, it in settings.upstreams.items() if (queue := _queue(name, it))}
     limits = _limits(settings)
-    pipeline = Pipeline(routing, discovery, upstreams, Policy(settings.server, queues, limits))
+    metrics = Metrics()
+    policy = Policy(settings.server, queues, metrics, limits)
+    pipeline = Pipeline(routing, discovery, upstreams, policy)
+    metrics.gauges = lambda: _gauges(pipeline, queues)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
-    openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
-    admin = AdminFace(queues).routes()
+    faces = OpenAIFace(pipeline, discovery, routing, _identify).routes()
+    faces |= AdminFace(queues).routes() | MetricsFace(metrics).routes()
     public = OperationsFace(discovery).routes()
     once = Idempotency()
     routes = {
         path: edge(once(handle) if "POST" in methods else handle, *methods)
-        for path, (handle, methods) in openai.items()
+        for path, (handle, methods) in faces.items()
     }
-    routes |= {path: edge(handle, *methods) for path, (handle, methods) in admin.items()}
     routes |= {
         path: edge(handle, *methods, public=True) for path, (handle, methods) in public.items()
     }
@@ -189,6 +194,12 @@ def _queue(name: str, settings: UpstreamSettings) -> Admission | None:
         return None
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
     return Admission(name, room, _now, frozenset)
+
+
+def _gauges(pipeline: Pipeline, queues: Mapping[str, Admission]) -> Iterator[Family]:
+    yield from gauges.of_the_facade()
+    yield from gauges.of_breakers(pipeline.breakers, _now())
+    yield from gauges.of_queues(queues)
 
 
 def _now() -> float:

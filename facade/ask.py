@@ -11,8 +11,10 @@ from adapters.constraints import Constraints
 from adapters.dialect import Dialect, Encoded, Reply, Target
 from adapters.wire import Chunk
 from facade.auth import ANYBODY, Address, Caller
+from facade.errors import BadRequest
 from facade.limits.charges import Charge
 from facade.limits.estimates import Size
+from facade.metrics import Meter
 from facade.turns import Lane
 from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
@@ -54,6 +56,14 @@ class Ask(Struct, frozen=True):
     def local_only(self) -> bool:
         return self.constraints is not None and self.constraints.local_only
 
+    async def encoded(self, dialect: Dialect, target: Target) -> Sequence[Encoded]:
+        """The calls that it is to this target. Raises InvalidRequest and BadRequest."""
+        try:
+            encoded = self.encode(dialect, target)
+            return await encoded if isinstance(encoded, Wait) else encoded
+        except RecursionError:  # a dialect reads more of the body than a face does
+            raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+
 
 class Identity(Struct, frozen=True):
     """What makes an answer one of a kind; see Reply."""
@@ -77,6 +87,7 @@ class Attempt(Struct):
     identity: Identity
     answer: AnswerWriter
     until: float
+    meter: Meter
     number: int = 1
     queued: float = 0.0
     begun: Callable[[], None] = _unheard

@@ -91,7 +91,7 @@ class Course:
     """One request's way along its chain. `until`: when its time is over."""
 
     def __init__(
-        self, routes: Sequence[Route], retries: int, breakers: Breakers, until: float
+        self, routes: Sequence[Route], retries: int, breakers: Breakers[Route], until: float
     ) -> None:
         self.number = 1  # of the attempt
         self.reason: str | None = None  # of the last move

@@ -11,10 +11,12 @@ failure: it cools the target down for as long as the upstream says. Time is an a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from typing import Final
+from collections.abc import Hashable, Iterator
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
+
+Target = TypeVar("Target", bound=Hashable)
 
 CONSECUTIVE: Final = 5  # failures that open
 RATE: Final = 0.5  # of the results of a window, if they are at least LEAST
@@ -104,17 +106,17 @@ class Breaker:
         return len(recent) >= LEAST and recent.count(False) >= RATE * len(recent)
 
 
-class Breakers:
+class Breakers(Generic[Target]):
     """Those of the targets that have failed; of many only the ones that failed last."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, Breaker] = {}
+        self._known: dict[Target, Breaker] = {}
 
-    def find(self, target: Hashable) -> Breaker | None:
+    def find(self, target: Target) -> Breaker | None:
         """None: nothing has ever been wrong with it."""
         return self._known.get(target) if self._known else None
 
-    def of(self, target: Hashable) -> Breaker:
+    def of(self, target: Target) -> Breaker:
         """For noting what is wrong with it."""
         breaker = self._known.get(target)
         if breaker is None:
@@ -122,3 +124,10 @@ class Breakers:
             if len(self._known) > _MOST_TARGETS:
                 del self._known[next(iter(self._known))]
         return breaker
+
+    def resting(self, now: float) -> Iterator[tuple[Target, Rest]]:
+        """Those that are not asked now, and why."""
+        for target, breaker in self._known.items():
+            rest = breaker.rest(now)
+            if rest is not None:
+                yield target, rest

@@ -20,9 +20,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from adapters.dialect import Dialect, Encoded, Reply, Target, Whole
+from adapters.dialect import Encoded, Reply, Target, Whole
 from adapters.errors import InvalidRequest, Kind, UpstreamError
-from adapters.rate_limits import SHOWN
 from adapters.wire import Chunk
 from facade.admission import Admission
 from facade.ask import Ask, Attempt, Face, Identity
@@ -30,17 +29,18 @@ from facade.attempts import Course
 from facade.breaker import Breakers
 from facade.config import ModelSettings
 from facade.discovery import Discovery
-from facade.errors import BadRequest, NoSlot, RateLimited, name_input
+from facade.errors import NoSlot, RateLimited, name_input
 from facade.faces import sse
 from facade.held import Held
 from facade.limits.charges import Counted, Limits
 from facade.listening import ServerSettings
+from facade.metrics import Metrics
 from facade.planning import Plan, Route
 from facade.routing import Routing
 from facade.turns import Asker
 from facade.upstreams import Answering, Upstream
-from facade.waits import Wait, result_of
-from facade.wire.answer import AnswerWriter
+from facade.waits import result_of
+from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
 from facade.wire.kept_alive import Silences
 
@@ -55,6 +55,7 @@ class Policy(Struct, frozen=True):
 
     server: ServerSettings
     queues: Mapping[str, Admission]
+    metrics: Metrics
     limits: Limits | None = None
 
 
@@ -75,22 +76,26 @@ class Pipeline:
         self._silences = Silences(policy.server.keep_alive_comments)
         self._queues = policy.queues
         self._limits = policy.limits
-        self._breakers = Breakers()
+        self._metrics = policy.metrics
+        self.breakers = Breakers[Route]()
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
         until = asyncio.get_running_loop().time() + self._deadline
-        planned = self._routing.plan(ask.model, ask.constraints)
-        plan = planned if isinstance(planned, Plan) else await planned
-        attempt = Attempt(ask, identity, answer, until)
+        attempt = Attempt(ask, identity, answer, until, self._metrics.begin(ask.input, ask.model))
         try:
+            planned = self._routing.plan(ask.model, ask.constraints)
+            plan = planned if isinstance(planned, Plan) else await planned
             if self._limits is None:
                 await self._answered(plan, attempt)
             else:
                 await self._charged(self._limits, plan, attempt)
-        except UpstreamError as error:
-            name_input(error, ask.input)
+        except BaseException as error:
+            if isinstance(error, UpstreamError):
+                name_input(error, ask.input)
+            self._metrics.failed(attempt.meter, error)
             raise
+        self._metrics.answered(attempt.meter)
 
     async def _charged(self, limits: Limits, plan: Plan, attempt: Attempt) -> None:
         """Answered, once all buckets of the caller have room; whatever becomes of it is counted."""
@@ -118,7 +123,7 @@ class Pipeline:
         now = asyncio.get_running_loop().time
         answer = attempt.answer
         holds_back = attempt.ask.streamed and chain.commit == "complete"
-        course = Course(routes, chain.retries, self._breakers, attempt.until)
+        course = Course(routes, chain.retries, self.breakers, attempt.until)
         attempt.begun = course.began
         while (route := course.target(now())) is not None:
             attempt.answer = HeldBack(answer) if holds_back else answer
@@ -132,7 +137,7 @@ class Pipeline:
                     raise
             except UpstreamError as error:
                 wait = course.failed(error, now(), random.random())  # noqa: S311 - no secret
-                _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
+                self._note(route, error)
                 if wait is None or answer.started:
                     raise
             except BaseException:
@@ -145,23 +150,28 @@ class Pipeline:
                 await asyncio.sleep(wait)
         raise course.told()
 
+    def _note(self, route: Route, error: UpstreamError) -> None:
+        _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
+        self._metrics.attempt_failed(route.upstream, error)
+
     async def _attempt(self, route: Route, attempt: Attempt) -> None:
         """Ask one target, once, and give its answer."""
         ask, headers = attempt.ask, attempt.answer.headers
         if attempt.number > 1:
-            _forget(headers)
+            forget(headers)
         upstream = self._upstreams[route.upstream]
         headers["x-facade-upstream"] = upstream.name
         headers["x-facade-model"] = route.model
         headers["x-facade-attempts"] = str(attempt.number)
+        attempt.meter.upstream, attempt.meter.model = upstream.name, route.model
         listing = self._discovery.listings[route.upstream]
         if ask.local_only and not await result_of(listing.stays(route.model)):
             raise UpstreamError(Kind.CONFINED, f"'{route.model}' is not known to stay here")
         known = listing.target(route.model, describe=ask.media)
         target = known if isinstance(known, Target) else await known
-        calls = await _encoded(ask, upstream.dialect, target)
+        calls = await ask.encoded(upstream.dialect, target)
         for warning in calls[0].warnings:
-            _warn(headers, warning)
+            warn(headers, warning)
         identity = attempt.identity
         reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
         asked = (upstream, self._queues.get(route.upstream), calls, reply)
@@ -178,15 +188,7 @@ class Pipeline:
 def _number(attempt: Attempt, course: Course) -> None:
     attempt.number = course.number
     if course.reason:
-        attempt.answer.headers["x-facade-fallback"] = course.reason
-
-
-async def _encoded(ask: Ask, dialect: Dialect, target: Target) -> Sequence[Encoded]:
-    try:
-        encoded = ask.encode(dialect, target)
-        return await encoded if isinstance(encoded, Wait) else encoded
-    except RecursionError:  # a dialect reads more of the body than a face does
-        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+        attempt.answer.headers["x-facade-fallback"] = attempt.meter.fell_back = course.reason
 
 
 Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
@@ -237,8 +239,9 @@ async def _stream(attempt: Attempt, asked: Asked) -> None:
             if face is None:
                 face = attempt.ask.face(answering.reply)
                 attempt.begun()
+                attempt.meter.begins()
                 answer.start(200, sse.HEADERS)
-            await _relay(answering, face, answer)
+            await _relay(answering, face, attempt)
     if attempt.charge is not None:
         attempt.charge.settle()
     if face is not None:
@@ -259,38 +262,31 @@ async def _whole(attempt: Attempt, asked: Asked) -> None:
                 return
             while (more := await answering.chunks()) is not None:
                 chunks += more
+                attempt.meter.see(more)
         reply = answering.reply
     if attempt.charge is not None:
         attempt.charge.settle()
     if any(chunk.usage and chunk.usage.partial for chunk in chunks):
-        _warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
+        warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
     answer.whole(200, JSON, attempt.ask.face(reply).whole(chunks))
 
 
 def _in_one_piece(attempt: Attempt, whole: Whole) -> None:
     if attempt.charge is not None:
         attempt.charge.whole(whole)
+    attempt.meter.used(whole.usage)
     attempt.answer.whole(200, JSON, whole.body)
 
 
-async def _relay(answering: Answering | Counted, face: Face, answer: AnswerWriter) -> None:
+async def _relay(answering: Answering | Counted, face: Face, attempt: Attempt) -> None:
     """Chunks to the client until the upstream's end; no reading ahead of a slow client.
 
     What is over waits for no client: its slot is free.
     """
+    answer = attempt.answer
     while (chunks := await answering.chunks()) is not None:
         answer.write(face.render(chunks))
+        attempt.meter.see(chunks)
         room = None if answering.over else answer.drained()
         if room is not None:
             await room
-
-
-def _warn(headers: dict[str, str], warning: str) -> None:
-    known = headers.get("x-facade-warning")
-    headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
-
-
-def _forget(headers: dict[str, str]) -> None:
-    """What an earlier attempt said of itself is not true of this one."""
-    for name in ("x-facade-warning", *SHOWN):
-        headers.pop(name, None)

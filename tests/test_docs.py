@@ -23,6 +23,7 @@ from facade.limits.settings import StoreSettings
 from facade.listening import ServerSettings
 from facade.routes.admin import AdminFace
 from facade.routes.docs import OPERATIONS
+from facade.routes.metrics import MetricsFace
 from facade.routes.openai import OpenAIFace
 from facade.routes.operations import OperationsFace
 from tests.parts import ROOT
@@ -125,7 +126,8 @@ def test_no_key_that_is_not_built_is_in_the_readme() -> None:
 
 def _routes() -> dict[str, tuple[str, ...]]:
     nobody = cast(Any, None)
-    faces = (_unbuilt(OpenAIFace), AdminFace(nobody), OperationsFace(nobody))
+    operations = (AdminFace(nobody), MetricsFace(nobody), OperationsFace(nobody))
+    faces = (_unbuilt(OpenAIFace), *operations)
     return {path: methods for face in faces for path, (_, methods) in face.routes().items()}
 
 

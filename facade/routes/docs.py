@@ -39,6 +39,7 @@ OPERATIONS: Final = (
     Operation("get", "/", "That the facade runs, and its version"),
     Operation("get", "/livez", "200 while the server runs"),
     Operation("get", "/readyz", "200 once requests are answered; says which upstreams are up"),
+    Operation("get", "/metrics", "What is counted, in Prometheus' text format"),
     Operation("get", "/openapi.json", "This documentation for tools"),
 )
 _REF: Final = "#/components/schemas/{name}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from adapters.rate_limits import SHOWN
 from facade.waits import Wait
 
 READ_AHEAD: Final = 1024 * 1024  # bytes written for a client that has not taken them yet
@@ -37,3 +38,15 @@ class AnswerWriter(Protocol):
         """None while less than READ_AHEAD is held; else a Wait until it is less again."""
 
     def end(self) -> None: ...
+
+
+def warn(headers: dict[str, str], warning: str) -> None:
+    """Add a warning to the headers of an answer."""
+    known = headers.get("x-facade-warning")
+    headers["x-facade-warning"] = f"{known}; {warning}" if known else warning
+
+
+def forget(headers: dict[str, str]) -> None:
+    """What an earlier attempt said of itself is not true of this one."""
+    for name in ("x-facade-warning", *SHOWN):
+        headers.pop(name, None)

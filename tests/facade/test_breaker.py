@@ -150,7 +150,7 @@ def test_who_began_before_it_opened_neither_closes_it_nor_keeps_it_open() -> Non
 
 
 def test_only_so_many_targets_are_remembered() -> None:
-    breakers = Breakers()
+    breakers = Breakers[int]()
     for number in range(breaker._MOST_TARGETS + 1):
         breakers.of(number)
     assert breakers.find(0) is None
