@@ -13,14 +13,21 @@ import struct
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from tests.api.serving import WAIT, Facade
+from tests.api.serving import WAIT
 
 Json = dict[str, Any]
 DONE: Final = "[DONE]"
+
+
+class Listening(Protocol):
+    """A facade, in this process or in another."""
+
+    @property
+    def port(self) -> int: ...
 
 
 class Answer(Struct, frozen=True):
@@ -139,7 +146,7 @@ def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
 
 @asynccontextmanager
 async def opened(
-    facade: Facade, method: str, path: str, body: object = b"", **headers: str
+    facade: Listening, method: str, path: str, body: object = b"", **headers: str
 ) -> AsyncIterator[Conversation]:
     """A request that was sent; leaving hangs up. A body that is not bytes is sent as JSON."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -148,7 +155,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def sent_raw(facade: Facade, sent: bytes) -> AsyncIterator[Conversation]:
+async def sent_raw(facade: Listening, sent: bytes) -> AsyncIterator[Conversation]:
     reader, writer = await asyncio.open_connection("127.0.0.1", facade.port)
     try:
         writer.write(sent)
@@ -178,7 +185,9 @@ async def rest_of(conversation: Conversation) -> bytes:
     return b"".join(pieces)
 
 
-async def ask(facade: Facade, method: str, path: str, body: object = b"", **headers: str) -> Answer:
+async def ask(
+    facade: Listening, method: str, path: str, body: object = b"", **headers: str
+) -> Answer:
     """The answer to one request on a connection of its own."""
     async with opened(facade, method, path, body, **headers) as conversation:
         return await answer_of(conversation, bodiless=method == "HEAD")
