@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from facade.auth import Band
-from facade.errors import QueueFull, UpstreamRemoved, WaitedOut
+from facade.errors import Busy, QueueFull, UpstreamRemoved, WaitedOut
 from facade.turns import Asker, Lane, Turn, Turns
 from facade.waits import Wait
 
@@ -43,9 +43,10 @@ class BandState(Struct, frozen=True):
 
 
 class LaneState(Struct, frozen=True):
-    """A lane at one moment. `queue`: how many may wait; the last five count from the start.
+    """A lane at one moment. `queue`: how many may wait; the last six count from the start.
 
-    `cancelled`: left while they waited, or in the moment in which they were granted.
+    `busy`: found no slot and did not want to wait. `cancelled`: left while they waited, or in the
+    moment in which they were granted.
     """
 
     slots: int | None
@@ -53,6 +54,7 @@ class LaneState(Struct, frozen=True):
     queue: int
     bands: Mapping[Band, BandState]
     granted: int
+    busy: int
     full: int
     waited_out: int
     removed: int
@@ -106,7 +108,7 @@ class Admission:
     def enter(self, asker: Asker) -> Slot | Wait[Slot]:
         """A slot, or a Wait for it: cancelling that gives up the place, or the slot just granted.
 
-        Raises QueueFull, WaitedOut or UpstreamRemoved; so does the Wait.
+        Raises Busy, QueueFull or UpstreamRemoved; the Wait raises WaitedOut or UpstreamRemoved.
         """
         lane = self._embedding if asker.lane == "embedding" else self._generation
         return lane.enter(asker)
@@ -149,7 +151,7 @@ class _Lane:
     _slots = 0.0  # may be infinite
     _most_waiting = 0
     _closed = False
-    _in_use = _granted = _full = _waited_out = _removed = _cancelled = 0
+    _in_use = _granted = _busy = _full = _waited_out = _removed = _cancelled = 0
     _mean: float | None = None  # seconds of a service
 
     def __init__(
@@ -169,8 +171,11 @@ class _Lane:
             self._removed += 1
             raise self._gone()
         if asker.patience <= 0:
-            self._waited_out += 1
-            raise self._too_long(asker)
+            self._busy += 1
+            raise Busy(
+                f"no slot of '{self._upstream}' is free: try again later",
+                retry_after=self._retry_after(asker.band),
+            )
         if len(self._waiters) >= self._most_waiting:
             self._full += 1
             raise QueueFull(
@@ -200,6 +205,7 @@ class _Lane:
             queue=self._most_waiting,
             bands={band: self._band(band, since) for band, since in self._turns.since().items()},
             granted=self._granted,
+            busy=self._busy,
             full=self._full,
             waited_out=self._waited_out,
             removed=self._removed,

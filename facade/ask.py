@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -37,7 +38,8 @@ class Ask(Struct, frozen=True):
     """A request, as far as the pipeline is concerned.
 
     `input` is the field that may be too long; `size`: its tokens, as far as they are known
-    before; `media`: it carries images or audio; `address`: where it comes from, if that matters.
+    before; `media`: it carries images or audio; `address`: where it comes from, if that matters;
+    `patience`: how many seconds it waits for slots in all.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Ask(Struct, frozen=True):
     caller: Caller = ANYBODY
     address: Address | None = None
     lane: Lane = "generation"
+    patience: float = math.inf
     streamed: bool = False
     media: bool = False
     constraints: Constraints | None = None
@@ -55,6 +58,11 @@ class Ask(Struct, frozen=True):
     @property
     def local_only(self) -> bool:
         return self.constraints is not None and self.constraints.local_only
+
+    @property
+    def prefers_local(self) -> bool:
+        """Whether it rather waits for a target of the operator's own than goes to another."""
+        return self.local_only or (self.constraints is not None and self.constraints.prefer_local)
 
     async def encoded(self, dialect: Dialect, target: Target) -> Sequence[Encoded]:
         """The calls that it is to this target. Raises InvalidRequest and BadRequest."""
@@ -80,7 +88,8 @@ class Attempt(Struct):
     """What the attempts of a request share, and what is so of this one.
 
     `until`: when the request's time is over, by the loop's time. `queued`: the seconds that it
-    has waited for slots. `begun` is called when a stream has its first content.
+    has waited for slots; `patience`: those that it waits for the next one. `begun` is called
+    when a stream has its first content.
     """
 
     ask: Ask
@@ -90,5 +99,6 @@ class Attempt(Struct):
     meter: Meter
     number: int = 1
     queued: float = 0.0
+    patience: float = math.inf
     begun: Callable[[], None] = _unheard
     charge: Charge | None = None  # None: nothing is limited

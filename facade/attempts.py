@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct
 
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.breaker import Breaker, Breakers, Rest
-from facade.errors import NoSlot, RateLimited
+from facade.errors import Busy, NoSlot, RateLimited
 from facade.planning import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
@@ -88,14 +89,27 @@ def decide(error: UpstreamError, so: So) -> Decision:
 
 
 class Course:
-    """One request's way along its chain. `until`: when its time is over."""
+    """One request's way along its chain. `until`: when its time is over.
+
+    `patient`: a target that is busy is waited for. Else it is spared, and waited for only when
+    no other has answered, the one first whose line is the shortest.
+    """
 
     def __init__(
-        self, routes: Sequence[Route], retries: int, breakers: Breakers[Route], until: float
+        self,
+        routes: Sequence[Route],
+        retries: int,
+        breakers: Breakers[Route],
+        until: float,
+        *,
+        patient: bool = True,
     ) -> None:
         self.number = 1  # of the attempt
-        self.reason: str | None = None  # of the last move
-        self._routes = routes
+        self.reason = ""  # of the last move
+        self._routes = list(routes)
+        self._targets = len(routes)  # behind them stand those that were spared
+        self._patient = patient
+        self._spared: list[tuple[float, Route]] = []  # with the seconds they would be waited for
         self._retries = retries
         self._breakers = breakers
         self._until = until
@@ -112,7 +126,9 @@ class Course:
 
     def target(self, now: float) -> Route | None:
         """The target to ask now, which is held to begin; None where none is left."""
-        while self._at < len(self._routes):
+        while self._at < len(self._routes) or self._spared:
+            if self._at == len(self._routes):
+                self._take_up()
             route = self._routes[self._at]
             breaker = self._breaker = self._breakers.find(route)
             rest = breaker.rest(now) if breaker else None
@@ -121,6 +137,11 @@ class Course:
                 return route
             self._skip(rest)
         return None
+
+    @property
+    def patient(self) -> bool:
+        """Whether the target is to be waited for."""
+        return self._patient or self._at >= self._targets
 
     def began(self) -> None:
         """Content has come."""
@@ -144,7 +165,10 @@ class Course:
         Nothing was sent.
         """
         self.left()
-        if isinstance(error, NoSlot):
+        if isinstance(error, Busy) and not self.patient:
+            self._spared.append((error.retry_after or 0.0, self._routes[self._at]))
+            self._move("busy")
+        elif isinstance(error, NoSlot):
             self._full.append(error)
             self._move(error.code or "")
         elif isinstance(error, RateLimited):
@@ -161,7 +185,7 @@ class Course:
         self.number += 1
         self._failures += 1
         self._error = error
-        last = self._at + 1 == len(self._routes)
+        last = self._at + 1 == len(self._routes) and not self._spared
         decision = decide(error, So(self._failures, self._retries, last, jitter))
         if decision.step is Step.TOLD or now >= self._until:
             return None
@@ -178,7 +202,7 @@ class Course:
 
     def told(self) -> UpstreamError | InvalidRequest | NoSlot | RateLimited:
         """What the client is told where no target is left."""
-        if len(self._waits) == len(self._routes):
+        if len(self._waits) == self._targets:
             return self._limited()
         if self._full:  # it could have answered, and soon can again
             return min(self._full, key=lambda error: error.retry_after or 0)
@@ -226,6 +250,13 @@ class Course:
         else:
             self._rests.append(rest.seconds)
         self._move("rate_limited" if rest.limited else "breaker_open")
+
+    def _take_up(self) -> None:
+        """Those that were spared are next."""
+        self._routes += [route for _, route in sorted(self._spared, key=itemgetter(0))]
+        self._spared.clear()
+        if self._routes[self._at] == self._routes[0]:
+            self.reason = ""
 
     def _move(self, reason: str) -> None:
         self._at += 1

@@ -70,11 +70,13 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
 
     One `*` in the alias matches any text; a target may repeat it by a `*` of its own. `retries`
     are extra attempts over the whole chain. `commit`: what must be there before a stream begins.
+    `busy`: whether a target without a free slot is waited for, or the next one asked first.
     """
 
     targets: Annotated[tuple[str, ...], Meta(min_length=1)]
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     commit: Literal["first-token", "complete"] = "first-token"
+    busy: Literal["wait", "next"] = "wait"
     limits: tuple[str, ...] = ()
 
 
@@ -91,7 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 # fmt: off
 NOT_BUILT: Final = frozenset({
     "ops_host", "ops_port", "workers", "native_options",
-    "busy", "cold", "report_model",
+    "cold", "report_model",
     "jobs",
 })
 # fmt: on

@@ -12,6 +12,7 @@
     ├── LimitsUnavailable   503, the store of the limits does not answer
     ├── Stopping            503, the server is going down
     ├── NoSlot              503, nothing was sent to the upstream
+    │   ├── Busy            no slot of it is free, and none was to be waited for
     │   ├── QueueFull       as many wait for it as may
     │   ├── WaitedOut       no slot of it was free in time
     │   └── UpstreamRemoved it left the configuration while its slot was waited for
@@ -149,6 +150,10 @@ class Stopping(FacadeError):
 
 class NoSlot(FacadeError):
     status, type, code = 503, "server_error", "no_slot"
+
+
+class Busy(NoSlot):
+    code = "busy"
 
 
 class QueueFull(NoSlot):

@@ -87,6 +87,7 @@ def of_queues(queues: Mapping[str, Admission]) -> Iterator[Family]:
 def _outcomes(state: LaneState) -> dict[str, int]:
     return {
         "granted": state.granted,
+        "busy": state.busy,
         "full": state.full,
         "waited_out": state.waited_out,
         "removed": state.removed,

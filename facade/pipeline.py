@@ -37,7 +37,7 @@ from facade.listening import ServerSettings
 from facade.metrics import Metrics
 from facade.planning import Plan, Route
 from facade.routing import Routing
-from facade.turns import Asker
+from facade.slots import take_slot
 from facade.upstreams import Answering, Upstream
 from facade.waits import result_of
 from facade.wire.answer import AnswerWriter, forget, warn
@@ -82,7 +82,8 @@ class Pipeline:
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
         until = asyncio.get_running_loop().time() + self._deadline
-        attempt = Attempt(ask, identity, answer, until, self._metrics.begin(ask.input, ask.model))
+        meter = self._metrics.begin(ask.input, ask.model)
+        attempt = Attempt(ask, identity, answer, until, meter, patience=ask.patience)
         try:
             planned = self._routing.plan(ask.model, ask.constraints)
             plan = planned if isinstance(planned, Plan) else await planned
@@ -123,7 +124,13 @@ class Pipeline:
         now = asyncio.get_running_loop().time
         answer = attempt.answer
         holds_back = attempt.ask.streamed and chain.commit == "complete"
-        course = Course(routes, chain.retries, self.breakers, attempt.until)
+        course = Course(
+            routes,
+            chain.retries,
+            self.breakers,
+            attempt.until,
+            patient=chain.busy == "wait" or attempt.ask.prefers_local,
+        )
         attempt.begun = course.began
         while (route := course.target(now())) is not None:
             attempt.answer = HeldBack(answer) if holds_back else answer
@@ -187,8 +194,12 @@ class Pipeline:
 
 def _number(attempt: Attempt, course: Course) -> None:
     attempt.number = course.number
+    attempt.patience = attempt.ask.patience - attempt.queued if course.patient else 0.0
+    attempt.meter.fell_back = course.reason
     if course.reason:
-        attempt.answer.headers["x-facade-fallback"] = attempt.meter.fell_back = course.reason
+        attempt.answer.headers["x-facade-fallback"] = course.reason
+    else:
+        attempt.answer.headers.pop("x-facade-fallback", None)
 
 
 Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
@@ -198,7 +209,7 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
     upstream, queue, _, reply = asked
     if queue is not None:
-        await _take_slot(queue, reply.model, attempt, held)
+        await take_slot(queue, reply.model, attempt, held)
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
@@ -211,21 +222,6 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
             attempt.charge.tell(limits)
         elif limits is not None:
             attempt.answer.headers |= limits.headers()
-
-
-async def _take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) -> None:
-    """Hold a slot, once one is free. Raises NoSlot."""
-    now = asyncio.get_running_loop().time
-    ask, arrived = attempt.ask, now()
-    caller, patience = ask.caller, attempt.until - arrived
-    asker = Asker(caller.name or "", caller.band, ask.lane, model, patience, caller.weight)
-    try:
-        slot = await result_of(queue.enter(asker))
-        held.add(slot.release)
-    finally:
-        attempt.queued += now() - arrived
-        if attempt.queued:
-            attempt.answer.headers["x-facade-queue-ms"] = str(round(attempt.queued * 1000))
 
 
 async def _stream(attempt: Attempt, asked: Asked) -> None:

@@ -5,7 +5,9 @@ Source: https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,7 +21,7 @@ from facade.auth import Caller, may
 from facade.constraints import demanded
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
-from facade.errors import NotFound, told
+from facade.errors import BadRequest, NotFound, told
 from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
@@ -29,6 +31,7 @@ from facade.routing import Routing
 from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
 
+PATIENCE: Final = "x-facade-patience"
 _MEDIA: Final = ("image_url", "input_audio", "file")
 BUSIEST: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 Model = dict[str, object]
@@ -72,6 +75,7 @@ class OpenAIFace:
             size=lambda: estimates.of_chat(asked),
             caller=request.caller,
             address=request.address,
+            patience=_patience(request.headers),
             streamed=bool(asked.stream),
             media=_has_media(asked.messages),
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
@@ -101,6 +105,7 @@ class OpenAIFace:
             size=lambda: estimates.of_completion(call.request),
             caller=request.caller,
             address=request.address,
+            patience=_patience(request.headers),
             streamed=bool(asked.stream),
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
@@ -128,6 +133,7 @@ class OpenAIFace:
             size=lambda: estimates.of_embeddings(asked),
             caller=request.caller,
             address=request.address,
+            patience=_patience(request.headers),
             lane="embedding",
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
@@ -195,6 +201,20 @@ class OpenAIFace:
 
 def _model(id: str, created: int, owned_by: str) -> Model:  # noqa: A002 - OpenAI's name
     return {"id": id, "object": "model", "created": created, "owned_by": owned_by}
+
+
+def _patience(headers: Mapping[str, str]) -> float:
+    """How many seconds the client will wait for slots. Raises BadRequest for what says no time."""
+    said = headers.get(PATIENCE)
+    if said is None:
+        return math.inf
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said, re.ASCII):
+        raise BadRequest(
+            f"expected seconds, like 20 or 0.5, but got '{said[:100]}'",
+            param=PATIENCE,
+            code="invalid_value",
+        )
+    return float(said)
 
 
 def _has_media(messages: Sequence[Message]) -> bool:

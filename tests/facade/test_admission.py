@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from facade.admission import Room
-from facade.errors import FacadeError, QueueFull, UpstreamRemoved, WaitedOut, told
+from facade.errors import Busy, FacadeError, QueueFull, UpstreamRemoved, WaitedOut, told
 from facade.held import Held
 from facade.turns import STANDS_BACK
 from tests.facade.queues import admission, asker, given, in_use, waiting
@@ -140,8 +140,10 @@ def test_who_does_not_want_to_wait_is_refused_at_once() -> None:
     async def test() -> None:
         queue = admission()
         given(queue)
-        with pytest.raises(WaitedOut):
+        with pytest.raises(Busy):
             queue.enter(asker(patience=0.0))
+        state = queue.snapshot()["generation"]
+        assert (state.busy, state.waited_out) == (1, 0)
 
     run(test())
 
@@ -161,6 +163,7 @@ def test_a_slot_that_is_granted_is_not_waited_out() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
+        (Busy, "busy"),
         (QueueFull, "queue_full"),
         (WaitedOut, "queue_timeout"),
         (UpstreamRemoved, "upstream_removed"),

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from facade.admission import Admission, Room, Slot
 from facade.auth import Band
-from facade.errors import QueueFull, UpstreamRemoved, WaitedOut
+from facade.errors import Busy, QueueFull, UpstreamRemoved, WaitedOut
 from facade.held import Held
 from facade.turns import MOST_LOADED_IN_A_ROW, STANDS_BACK, Asker, Lane
 from facade.waits import Wait
@@ -120,7 +120,7 @@ class AnyOrder(RuleBasedStateMachine):
         expected: type[Exception] | None = None
         if len(model.used) >= self.slots(asker.lane):
             full = len(model.line) >= self.room.most_waiting
-            expected = WaitedOut if asker.patience == 0 else QueueFull if full else None
+            expected = Busy if asker.patience == 0 else QueueFull if full else None
         if expected is not None:
             with pytest.raises(expected):
                 self.now(lambda: self.queue.enter(asker))

@@ -58,6 +58,7 @@ queue = 0
 targets = ["local/llama3.1", "cloud/org/gpt-4o-mini"]
 retries = 0
 commit = "complete"
+busy = "next"
 
 [models."gpt-*"]
 targets = ["local/*"]
@@ -106,7 +107,10 @@ def full(folder: Path) -> Settings:
         },
         models={
             "assistant": ModelSettings(
-                targets=("local/llama3.1", "cloud/org/gpt-4o-mini"), retries=0, commit="complete"
+                targets=("local/llama3.1", "cloud/org/gpt-4o-mini"),
+                retries=0,
+                commit="complete",
+                busy="next",
             ),
             "gpt-*": ModelSettings(targets=("local/*",)),
         },

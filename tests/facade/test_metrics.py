@@ -201,6 +201,6 @@ async def test_slots_and_who_waits_for_them_are_told() -> None:
         for labels, count in values(said, "facade_queue_left_total").items()
         if of.items() <= dict(labels).items()
     }
-    assert {"granted": 1, "full": 1, "waited_out": 0, "removed": 0, "cancelled": 0} == left
+    assert {"granted": 1, "full": 1} == {name: count for name, count in left.items() if count}
     assert isinstance(waiting, asyncio.Future)
     waiting.cancel()
