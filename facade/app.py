@@ -20,9 +20,10 @@ from adapters.registry import spoken
 from facade import gauges
 from facade.admission import Admission, Room
 from facade.ask import Identity
+from facade.auth import Keyring
 from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
-from facade.edge import Edge
+from facade.edge import Edge, Handle
 from facade.errors import BadRequest
 from facade.idempotency import Idempotency
 from facade.keys import confined, keyring
@@ -31,6 +32,7 @@ from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
 from facade.limits.settings import MEMORY
+from facade.listening import ServerSettings
 from facade.metrics import Family, Metrics
 from facade.pipeline import Pipeline, Policy
 from facade.routes.admin import AdminFace
@@ -46,13 +48,20 @@ from facade.wire.site import Site, site_of
 from facade.wire.upstream import Connections, Endpoint
 
 _METADATA_CONNECTIONS: Final = 4
+Routes = Mapping[str, tuple[Handle, tuple[str, ...]]]
 
 
 class Application:
-    """The framework's; and the paths which our own server need not ask the framework for."""
+    """The framework's; and the paths which our own server need not ask the framework for.
 
-    def __init__(self, busy: Mapping[bytes, Busy], framework: Litestar) -> None:
+    `operations` is an application of its own, for whoever can reach its listener.
+    """
+
+    def __init__(
+        self, busy: Mapping[bytes, Busy], operations: ASGIApp, framework: Litestar
+    ) -> None:
         self.busy = busy
+        self.operations = operations
         self._framework = framework
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,24 +83,17 @@ def build(settings: Settings) -> Application:
     pipeline = Pipeline(routing, discovery, upstreams, policy)
     metrics.gauges = lambda: _gauges(pipeline, queues)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
-    faces = OpenAIFace(pipeline, discovery, routing, _identify).routes()
-    faces |= AdminFace(queues).routes() | MetricsFace(metrics).routes()
-    public = OperationsFace(discovery).routes()
+    openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
+    counted = MetricsFace(metrics).routes()
+    keyed = openai | AdminFace(queues).routes() | counted
+    public = OperationsFace(discovery)
     once = Idempotency()
     routes = {
         path: edge(once(handle) if "POST" in methods else handle, *methods)
-        for path, (handle, methods) in faces.items()
+        for path, (handle, methods) in keyed.items()
     }
-    routes |= {
-        path: edge(handle, *methods, public=True) for path, (handle, methods) in public.items()
-    }
-    handlers = [
-        ASGIRouteHandler(path, copy_scope=False)(route)
-        for path, route in routes.items()
-        if not path.endswith("/")
-    ]
-    below = {path: route for path, route in routes.items() if path.endswith("/")}
-    handlers.append(ASGIRouteHandler("/", is_mount=True, copy_scope=True)(_deepest(below)))
+    unkeyed = public.routes()
+    routes |= {path: edge(it, *methods, public=True) for path, (it, methods) in unkeyed.items()}
 
     @asynccontextmanager
     async def serving(_: Litestar) -> AsyncIterator[None]:
@@ -105,13 +107,26 @@ def build(settings: Settings) -> Application:
             await limits.store.close()
 
     framework = Litestar(
-        handlers,
+        _handlers(routes),
         lifespan=[serving],
         exception_handlers={HTTPException: _refused},
         openapi_config=None,
         logging_config=None,
     )
-    return Application({path.encode(): routes[path] for path in BUSIEST}, framework)
+    operations = _operations(settings.server, public.probes() | counted, public.nothing)
+    return Application({path.encode(): routes[path] for path in BUSIEST}, operations, framework)
+
+
+def _operations(server: ServerSettings, routes: Routes, nothing: Handle) -> ASGIApp:
+    """These paths alone, without keys, under any name of the host."""
+    anybody = Edge(replace(server, allowed_hosts=("*",)), Keyring("", {}), _new_id)
+    doors = {path: anybody(it, *methods, public=True) for path, (it, methods) in routes.items()}
+    elsewhere = anybody(nothing, public=True)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await doors.get(cast(HTTPScope, scope)["path"], elsewhere)(scope, receive, send)
+
+    return application
 
 
 def _refused(_: object, error: HTTPException) -> Response[bytes]:
@@ -119,6 +134,18 @@ def _refused(_: object, error: HTTPException) -> Response[bytes]:
     failure = BadRequest(error.detail, code="invalid_host")
     headers = {"x-request-id": f"req_{_new_id()}"}
     return Response(failure.body(), status_code=failure.status, headers=headers)
+
+
+def _handlers(routes: Mapping[str, ASGIApp]) -> list[ASGIRouteHandler]:
+    """Exact paths as such; what stands below a path that ends in a slash is found by ourselves."""
+    below = {path: route for path, route in routes.items() if path.endswith("/")}
+    mounted = ASGIRouteHandler("/", is_mount=True, copy_scope=True)(_deepest(below))
+    exact = (
+        ASGIRouteHandler(path, copy_scope=False)(route)
+        for path, route in routes.items()
+        if path not in below
+    )
+    return [*exact, mounted]
 
 
 def _deepest(routes: Mapping[str, ASGIApp]) -> ASGIApp:

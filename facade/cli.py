@@ -6,32 +6,24 @@ Exit codes: 0 done, 1 the machine refused (a port in use), 2 the configuration i
 from __future__ import annotations
 
 import argparse
-import errno
-import gc
 import importlib.metadata
 import logging
 import os
 import re
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import uvicorn
 
 from facade.config import ConfigError, Settings, UpstreamSettings, pepper
 from facade.defaults import Served, choose
-from facade.embedded import NAME, Engine, EngineFailed, PullFailed, pull
+from facade.embedded import NAME, EngineFailed, PullFailed, pull
 from facade.keys import new_key
-from facade.listening import ServerSettings
-
-_DRAIN: Final = 10  # seconds that answers under way have after SIGTERM
-_COLLECT_EVERY: Final = 10_000  # containers; a request makes and frees some hundred
-_KEEP_ALIVE: Final = 75  # seconds; longer than clients and ingresses keep, so that they close first
+from facade.serving import Beside, CannotListen, configured, listen, port_of, serve, url
 
 _EXAMPLES: Final = """\
 examples:
@@ -53,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = asked.run(asked)
     except ConfigError as error:
         return _refused(2, error)
-    except (EngineFailed, PullFailed) as error:
+    except (CannotListen, EngineFailed, PullFailed) as error:
         return _refused(1, error)
     except KeyboardInterrupt:
         return 130
@@ -135,16 +127,18 @@ def _key_name(text: str) -> str:
 
 def _check(asked: argparse.Namespace) -> int:
     settings = _chosen(asked).settings
-    _uvicorn(settings)  # what cannot be built is not valid
+    configured(settings)  # what cannot be built is not valid
     print("\n".join(_described(settings)))
     return 0
 
 
 def _described(settings: Settings) -> Iterator[str]:
     server = settings.server
-    yield f"The configuration is valid. Clients would use {_url(server, server.port)}"
+    yield f"The configuration is valid. Clients would use {url(server.host, server.port)}/v1"
     hosts = f"for the hosts {', '.join(server.allowed_hosts)}"
     yield "with a key." if settings.keys else f"{hosts}; no key is asked of them."
+    if server.ops_port is not None:
+        yield f"Whoever operates it: {url(server.ops_host, server.ops_port)}, without a key."
     if server.ip_allowlist:
         yield f"Only requests from {', '.join(server.ip_allowlist)} are answered."
     if server.ip_limits:
@@ -184,90 +178,24 @@ def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
             yield f"  options for {scope}: {msgspec.json.encode(options).decode()}"
 
 
-def _url(server: ServerSettings, port: int) -> str:
-    """The base URL for clients; one of this machine's where every interface is listened on."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-
-
 def _serve(asked: argparse.Namespace) -> int:
     settings, engine = _chosen(asked)
-    try:
-        listener = _listen(settings.server)
-    except OSError as error:
-        return _refused(1, _not_listening(settings.server, error))
+    server = settings.server
+    listener = listen(server.host, server.port, "--port")
+    operations = None
+    if server.ops_port is not None:
+        operations = listen(server.ops_host, server.ops_port, "server.ops_port")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("facade").setLevel(settings.server.log_level.upper())
     # After its drain uvicorn raises the signal again; its default would skip every clean-up.
     signal.signal(signal.SIGTERM, _leave)
     behind = ", ".join(f"{name} ({it.address})" for name, it in settings.upstreams.items())
     behind = f"the embedded model {NAME}" if engine else behind
-    url = _url(settings.server, listener.getsockname()[1])
-    server = _Server(_uvicorn(settings), f"facade answers at {url} from {behind}", engine)
-    server.run(sockets=[listener])
+    said = f"facade answers at {url(server.host, port_of(listener))}/v1 from {behind}"
+    if operations:
+        said += f"; operations at {url(server.ops_host, port_of(operations))}"
+    serve(settings, Beside(operations, engine, lambda: print(said, flush=True)), listener)
     return 0
-
-
-def _listen(server: ServerSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    listener = socket.create_server((server.host, server.port), family=family)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
-    return listener
-
-
-def _not_listening(server: ServerSettings, error: OSError) -> str:
-    place = f"{server.host}, port {server.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{place} is in use: stop what listens there, or take another port with --port"
-    reason = str(error.strerror).partition(" (")[0]
-    return f"cannot listen on {place}: {reason}"
-
-
-def _uvicorn(settings: Settings) -> uvicorn.Config:
-    from facade.app import build  # noqa: PLC0415 - nothing else needs the whole application
-    from facade.wire.server import Protocol  # noqa: PLC0415 - the same
-
-    return uvicorn.Config(
-        build(settings),
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # X-Forwarded-For is believed only from configured proxies
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_DRAIN,
-    )
-
-
-class _Server(uvicorn.Server):
-    """Runs the engine while it serves, and says where it answers as soon as it does."""
-
-    def __init__(self, config: uvicorn.Config, greeting: str, engine: Engine | None) -> None:
-        super().__init__(config)
-        self._greeting = greeting
-        self._engine = engine
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._engine:
-            await self._engine.start()
-        await super().startup(sockets=sockets)
-        _collect_less()
-        print(self._greeting, flush=True)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets=sockets)
-        if self._engine:
-            await self._engine.stop()
-
-
-def _collect_less() -> None:
-    """What is there now stays: the collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY, 20, 20)
 
 
 def _leave(*_: object) -> None:

@@ -92,7 +92,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 # fmt: off
 NOT_BUILT: Final = frozenset({
-    "ops_host", "ops_port", "workers", "native_options",
+    "workers", "native_options",
     "cold", "report_model",
     "jobs",
 })

@@ -15,6 +15,7 @@ from facade.limits.settings import check_limits
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0: any free port
+_LOOPBACK: Final = "127.0.0.1"
 DAY: Final = 86_400  # seconds; also keeps infinity away from timers
 Seconds = Annotated[float, Meta(gt=0, le=DAY)]
 
@@ -27,11 +28,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     request of `deadline` seconds is too. `ip_allowlist` and `trusted_proxies` are networks in CIDR
     form; `ip_limits` are those of each client's address; `pepper` goes into the hash of every key.
     A stream is never silent for much longer than `keep_alive_comments` seconds (0: as long as it
-    likes).
+    likes). `ops_port`: a listener of its own for probes and metrics, without keys.
     """
 
-    host: str = "127.0.0.1"
+    host: str = _LOOPBACK
     port: Port = 8080
+    ops_host: str = _LOOPBACK
+    ops_port: Port | None = None
     allow_anonymous: bool = False
     allowed_hosts: tuple[str, ...] = ()
     cors_allow_origins: tuple[str, ...] = ()
@@ -59,9 +62,10 @@ def is_loopback(host: str) -> bool:
 
 def checked_server(server: ServerSettings, *, keyed: bool) -> ServerSettings:
     """The settings with what follows from others filled in. Raises Fault for what cannot be."""
-    host = server.host.strip("[]")
-    if not re.fullmatch(r"[\w.:%-]+", host, re.ASCII):
-        raise Fault("expected an address or a name of this machine", ("server", "host"))
+    host = _host(server.host, "host")
+    ops_host = _host(server.ops_host, "ops_host")
+    if server.ops_port is None and ops_host != _LOOPBACK:
+        raise Fault("nothing listens there without an ops_port", ("server", "ops_host"))
     if keyed and server.allow_anonymous:
         raise Fault(
             "this would answer everybody, but there are keys: take it or them out",
@@ -92,4 +96,13 @@ def checked_server(server: ServerSettings, *, keyed: bool) -> ServerSettings:
             )
     own = {f"[{host}]" if ":" in host else host} if is_loopback(host) else set()
     allowed = server.allowed_hosts or (*LOOPBACK_NAMES, *own.difference(LOOPBACK_NAMES))
-    return replace(server, host=host, allowed_hosts=tuple(name.lower() for name in allowed))
+    return replace(
+        server, host=host, ops_host=ops_host, allowed_hosts=tuple(name.lower() for name in allowed)
+    )
+
+
+def _host(said: str, key: str) -> str:
+    host = said.strip("[]")
+    if not re.fullmatch(r"[\w.:%-]+", host, re.ASCII):
+        raise Fault("expected an address or a name of this machine", ("server", key))
+    return host

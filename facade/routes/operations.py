@@ -16,6 +16,7 @@ from facade.wire.answer import AnswerWriter
 
 _HTML: Final = {"content-type": "text/html; charset=utf-8"}
 _LOOKS: Final = ("GET", "HEAD")
+_PROBES: Final = ("/livez", "/readyz")
 _LATER: Final = ("/v1/responses", "/v1/messages")
 _BASES: Final = ("/chat/completions", "/completions", "/embeddings", "/models")
 
@@ -35,6 +36,17 @@ class OperationsFace:
             "/openapi.json": (self.openapi, _LOOKS),
             "/": (self.front, ()),
         }
+
+    def probes(self) -> dict[str, tuple[Handle, tuple[str, ...]]]:
+        """Those of the operations' own listener."""
+        return {path: self.routes()[path] for path in _PROBES}
+
+    async def nothing(self, request: Request, _: AnswerWriter) -> None:
+        """All else there."""
+        raise NotFound(
+            f"there is no {request.path} here: this port has {', '.join(_PROBES)} and /metrics",
+            code="unknown_url",
+        )
 
     async def front(self, request: Request, answer: AnswerWriter) -> None:
         if request.path != "/":

@@ -15,8 +15,8 @@ from pathlib import Path
 import uvicorn
 from openai import AsyncOpenAI
 
-from facade import cli
 from facade.config import Settings, load
+from facade.serving import configured
 from facade.wire.server import Protocol
 from tests.fake_upstream import FakeUpstream
 
@@ -101,7 +101,7 @@ class Facade:
 async def serving(said: Settings, fake: FakeUpstream) -> AsyncIterator[Facade]:
     """A facade with these settings; afterwards no task of it may be left."""
     before = asyncio.all_tasks()
-    server = uvicorn.Server(cli._uvicorn(said))
+    server = uvicorn.Server(configured(said))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     listener = socket.create_server(("127.0.0.1", 0))
