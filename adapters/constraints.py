@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, UnsetType
+from typing import Annotated
+
+from msgspec import Meta, Struct, UnsetType
 
 
 class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`prefer_local`: local targets first; the others: no target but of that kind."""
+    """`prefer_local`: local targets first; the others: no target but of that kind.
+
+    `max_latency_ms`: in which its answers began lately; one of which that is not known may do.
+    """
 
     prefer_local: bool = False
     local_only: bool = False
     force_cloud: bool = False
+    max_latency_ms: Annotated[int, Meta(ge=1)] | None = None
 
 
 Said = Constraints | UnsetType | None  # in a body

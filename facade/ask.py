@@ -102,3 +102,4 @@ class Attempt(Struct):
     patience: float = math.inf
     begun: Callable[[], None] = _unheard
     charge: Charge | None = None  # None: nothing is limited
+    stopwatch: Callable[[], None] | None = None  # called when the answer begins

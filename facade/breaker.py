@@ -56,6 +56,11 @@ class Breaker:
             return Rest(self._opened_until - now, limited=False)
         return Rest(PROBED, limited=False) if self._probing else None
 
+    def failing(self, now: float) -> bool:
+        """Whether its latest result is a failure, and of the last moments."""
+        at, good = self._results[-1] if self._results else (now, True)
+        return not good and now - at < REST
+
     def begin(self) -> bool:
         """An attempt begins, where `rest` was None; whether it is the probe."""
         if self._opened_until is None:

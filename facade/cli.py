@@ -152,7 +152,7 @@ def _described(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():
-        yield f"model {alias}: {', then '.join(model.targets)}"
+        yield f"model {alias}: {', then '.join(map(' or '.join, model.groups))}"
         yield f"  {model.retries} retries, commit {model.commit}{_limited(model.limits)}"
 
 

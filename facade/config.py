@@ -65,19 +65,28 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True):
         return self.base_url.partition("?")[0]
 
 
+Equals = Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 class ModelSettings(Struct, frozen=True, kw_only=True):
     """`[models.ALIAS]`: a name that clients ask for. Targets are "upstream/model".
 
-    One `*` in the alias matches any text; a target may repeat it by a `*` of its own. `retries`
-    are extra attempts over the whole chain. `commit`: what must be there before a stream begins.
-    `busy`: whether a target without a free slot is waited for, or the next one asked first.
+    Those in a list of their own are equals. One `*` in the alias matches any text; a target may
+    repeat it by a `*` of its own. `retries` are extra attempts over the whole chain. `commit`:
+    what must be there before a stream begins. `busy`: whether a target without a free slot is
+    waited for, or the next one asked first.
     """
 
-    targets: Annotated[tuple[str, ...], Meta(min_length=1)]
+    targets: Annotated[tuple[str | Equals, ...], Meta(min_length=1)]
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     commit: Literal["first-token", "complete"] = "first-token"
     busy: Literal["wait", "next"] = "wait"
     limits: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The targets, each in a group; most are alone in theirs."""
+        return tuple((it,) if isinstance(it, str) else it for it in self.targets)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -241,7 +250,12 @@ def _check_alias(alias: str, model: ModelSettings, upstreams: Mapping[str, objec
     stars = alias.count("*")
     if stars > 1:
         raise Fault("the name of a model holds at most one '*'", key)
-    for index, target in enumerate(model.targets):
+    places = [
+        (target, (f"[{at}]",) if isinstance(said, str) else (f"[{at}]", f"[{inside}]"))
+        for at, said in enumerate(model.targets)
+        for inside, target in enumerate((said,) if isinstance(said, str) else said)
+    ]
+    for target, place in places:
         upstream, _, name = target.partition("/")
         problem = ""
         if not name:
@@ -251,4 +265,4 @@ def _check_alias(alias: str, model: ModelSettings, upstreams: Mapping[str, objec
         elif name.count("*") > stars:
             problem = f"{target!r} holds a '*' that the name of the model does not have"
         if problem:
-            raise Fault(problem, (*key, "targets", f"[{index}]"))
+            raise Fault(problem, (*key, "targets", *place))

@@ -36,15 +36,17 @@ def demanded(
 
 
 def _joined(given: list[Constraints]) -> Constraints:
+    waits = [each.max_latency_ms for each in given if each.max_latency_ms is not None]
     return Constraints(
         prefer_local=any(each.prefer_local for each in given),
         local_only=any(each.local_only for each in given),
         force_cloud=any(each.force_cloud for each in given),
+        max_latency_ms=min(waits, default=None),
     )
 
 
 def _spelled(header: str) -> Constraints:
-    """`prefer_local, local_only=true`."""
+    """`local_only, max_latency_ms=2000`."""
     found = {}
     for part in header.split(","):
         name, _, value = part.partition("=")

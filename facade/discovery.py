@@ -25,9 +25,9 @@ from adapters.dialect import (
     TellsVersion,
     named_remote,
 )
-from adapters.errors import UpstreamError
+from adapters.errors import Kind, UpstreamError
 from facade.upstreams import Upstream
-from facade.waits import Wait
+from facade.waits import Wait, result_of
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -67,6 +67,11 @@ class Listing:
         """Whether the upstream can say at all which models it has."""
         return isinstance(self._upstream.dialect, ListsModels)
 
+    def loaded(self, model: str) -> bool | None:
+        """Whether the model was in memory lately; None: it cannot be known."""
+        loaded = self._upstream.loaded()
+        return None if loaded is None else named(dict.fromkeys(loaded, True), model) or False
+
     def find(self, name: str) -> Model | None:
         """The model of that name, or of the one that means the same."""
         return named(self._models, name)
@@ -81,8 +86,16 @@ class Listing:
         self._refreshing = asyncio.create_task(self._refresh())
         return self._refreshing
 
-    def target(self, model: str, *, describe: bool) -> Target | Wait[Target]:
-        """The target, with the model's facts if `describe`; a Wait where they must be asked."""
+    def target(
+        self, model: str, *, describe: bool, local_only: bool = False
+    ) -> Target | Wait[Target]:
+        """The target, with the model's facts if `describe`; a Wait where they must be asked.
+
+        Raises UpstreamError, also by the Wait, for one that is `local_only` and need not be local.
+        """
+        stays = self.stays(model) if local_only else True
+        if stays is not True:
+            return asyncio.ensure_future(self._confined(model, stays, describe=describe))
         target = self._targets.get(model) or self._make_target(model)
         if not describe or self._describes is None or target.facts.capabilities is not None:
             return target
@@ -136,6 +149,11 @@ class Listing:
         asked_at, facts = known
         now = asyncio.get_running_loop().time()
         return facts if for_good or now - asked_at <= _FACTS_HOLD else None
+
+    async def _confined(self, model: str, stays: bool | Wait[bool], *, describe: bool) -> Target:
+        if not await result_of(stays):
+            raise UpstreamError(Kind.CONFINED, f"'{model}' is not known to be local")
+        return await result_of(self.target(model, describe=describe))
 
     async def _told(self, target: Target) -> Target:
         try:

@@ -35,6 +35,7 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     prefer_local: bool = False
     local_only: bool = False
     force_cloud: bool = False
+    max_latency_ms: Annotated[int, Meta(ge=1)] | None = None
     admin: bool = False
     limits: tuple[str, ...] = ()
 
@@ -44,6 +45,7 @@ class KeySettings(Struct, frozen=True, kw_only=True):
             prefer_local=self.prefer_local,
             local_only=self.local_only,
             force_cloud=self.force_cloud,
+            max_latency_ms=self.max_latency_ms,
         )
         return None if demanded == Constraints() else demanded
 

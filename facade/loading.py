@@ -6,6 +6,7 @@ Nothing on the wire tells loading from thinking, so the clocks of an attempt hea
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -25,26 +26,40 @@ class Loading:
         self._dialect = dialect
         self._ask = ask
         self._asking: asyncio.Task[frozenset[str]] | None = None
+        self._asked_at = -math.inf
+        self._known: frozenset[str] | None = None  # when it was last asked; None: it did not say
 
     def watch(self, model: str, clocks: Clocks) -> Watch:
         """Tell the clocks when the model is in memory. The watch must be stopped."""
         return Watch(self, model, clocks)
 
+    def known(self) -> frozenset[str] | None:
+        """What was in memory lately. Whoever looks lets it be asked again, and does not wait."""
+        if asyncio.get_running_loop().time() - self._asked_at >= _EVERY:
+            self._ask_if_nobody_does()
+        return self._known
+
     async def loaded(self) -> frozenset[str]:
         """What is in memory: one asking at a time, for all who wait."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._asked())
-        return await asyncio.shield(self._asking)
+        return await asyncio.shield(self._ask_if_nobody_does())
 
     def close(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
 
+    def _ask_if_nobody_does(self) -> asyncio.Task[frozenset[str]]:
+        if self._asking is None or self._asking.done():
+            self._asked_at = asyncio.get_running_loop().time()
+            self._asking = asyncio.create_task(self._asked())
+        return self._asking
+
     async def _asked(self) -> frozenset[str]:
         try:
-            return self._dialect.decode_loaded(await self._ask(self._dialect.loaded_request()))
+            body = await self._ask(self._dialect.loaded_request())
+            self._known = self._dialect.decode_loaded(body)
         except UpstreamError:
-            return frozenset()  # unknown is not loaded: the longer clock holds
+            self._known = None
+        return self._known or frozenset()  # unknown is not loaded: the longer clock holds
 
 
 class Watch:

@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from adapters.dialect import Encoded, Reply, Target, Whole
-from adapters.errors import InvalidRequest, Kind, UpstreamError
+from adapters.errors import InvalidRequest, UpstreamError
 from adapters.wire import Chunk
 from facade.admission import Admission
 from facade.ask import Ask, Attempt, Face, Identity
@@ -37,9 +37,9 @@ from facade.listening import ServerSettings
 from facade.metrics import Metrics
 from facade.planning import Plan, Route
 from facade.routing import Routing
+from facade.sight import Sight
 from facade.slots import take_slot
 from facade.upstreams import Answering, Upstream
-from facade.waits import result_of
 from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
 from facade.wire.kept_alive import Silences
@@ -78,6 +78,7 @@ class Pipeline:
         self._limits = policy.limits
         self._metrics = policy.metrics
         self.breakers = Breakers[Route]()
+        self._sight = Sight(discovery, policy.queues, self.breakers)
 
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
@@ -87,6 +88,8 @@ class Pipeline:
         try:
             planned = self._routing.plan(ask.model, ask.constraints)
             plan = planned if isinstance(planned, Plan) else await planned
+            if plan.groups or ask.constraints is not None:
+                plan = self._sight.fit(plan, ask.constraints, ask.lane)
             if self._limits is None:
                 await self._answered(plan, attempt)
             else:
@@ -172,9 +175,7 @@ class Pipeline:
         headers["x-facade-attempts"] = str(attempt.number)
         attempt.meter.upstream, attempt.meter.model = upstream.name, route.model
         listing = self._discovery.listings[route.upstream]
-        if ask.local_only and not await result_of(listing.stays(route.model)):
-            raise UpstreamError(Kind.CONFINED, f"'{route.model}' is not known to stay here")
-        known = listing.target(route.model, describe=ask.media)
+        known = listing.target(route.model, describe=ask.media, local_only=ask.local_only)
         target = known if isinstance(known, Target) else await known
         calls = await ask.encoded(upstream.dialect, target)
         for warning in calls[0].warnings:
@@ -182,6 +183,7 @@ class Pipeline:
         identity = attempt.identity
         reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
         asked = (upstream, self._queues.get(route.upstream), calls, reply)
+        attempt.stopwatch = self._sight.stopwatch(route)
         if attempt.charge is not None:
             attempt.charge.attempt(upstream.name, len(calls))
         try:
@@ -215,6 +217,8 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     try:
         local_only = attempt.ask.local_only
         answering = await upstream.open(call, reply, held, attempt.until, local_only=local_only)
+        if attempt.stopwatch:
+            attempt.stopwatch()
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
     finally:
         limits = upstream.limits(reply.model)

@@ -100,11 +100,15 @@ class Routing:
         raise self.unknown(model)
 
     def _chain(self, name: str, alias: ModelSettings, matched: str) -> Plan:
-        routes = []
-        for target in alias.targets:
-            upstream, _, model = target.partition("/")
-            routes.append(self._route(upstream, model.replace("*", matched)))
-        return Plan(tuple(routes), alias, name)
+        groups = tuple(
+            tuple(self._target(target, matched) for target in group) for group in alias.groups
+        )
+        routes = tuple(route for group in groups for route in group)
+        return Plan(routes, alias, name, groups if len(routes) > len(groups) else ())
+
+    def _target(self, target: str, matched: str) -> Route:
+        upstream, _, model = target.partition("/")
+        return self._route(upstream, model.replace("*", matched))
 
     def _route(self, upstream: str, model: str, *, remote: bool | None = None) -> Route:
         listing = self._discovery.listings[upstream]

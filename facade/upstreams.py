@@ -116,6 +116,10 @@ class Upstream:
             with upstream_errors:
                 return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
+    def loaded(self) -> frozenset[str] | None:
+        """The models that were in memory lately; None: it cannot be known."""
+        return self._loading.known() if self._loading else None
+
     def limits(self, model: str) -> RateLimits | None:
         """The rate limits that this model was last told to have, as far as they still hold."""
         return self._limits.of(model, asyncio.get_running_loop().time())

@@ -33,8 +33,20 @@ from tests.facade.config_files import LOCAL, sentence
             'models." m": the name of a model has no blanks around it and is not empty',
         ),
         (
-            LOCAL + "[models.m]\ntargets = ['local/a', ['local/b', 'local/c']]",
-            "models.m.targets[1]: expected a string but got a list",
+            LOCAL + "[models.m]\ntargets = ['local/a', ['local/b', 'far/c']]",
+            "models.m.targets[1][1]: no upstream is called 'far'",
+        ),
+        (
+            LOCAL + "[models.m]\ntargets = ['local/a', []]",
+            "models.m.targets[1]: expected a list of length >= 1",
+        ),
+        (
+            LOCAL + "[models.m]\ntargets = [['local/a', ['local/b']]]",
+            "models.m.targets[0]: expected a string but got a list",
+        ),
+        (
+            LOCAL + "[models.m]\ntargets = []",
+            "models.m.targets: expected a list of length >= 1",
         ),
         (
             LOCAL + "[models.m]\ntargets = ['local/a']\nretries = -1",

@@ -1,0 +1,90 @@
+"""What is known of the targets at this moment, from all who know a part of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from adapters.constraints import Constraints
+from facade.admission import Admission
+from facade.breaker import Breakers
+from facade.discovery import Discovery
+from facade.planning import Plan, Route, fitted
+from facade.turns import Lane
+
+_NONE: Final = Constraints()
+_HOLDS: Final = 60.0  # seconds without an answer, after which a target may have become faster
+_NEWEST: Final = 0.3  # its weight in the average
+_MOST_TARGETS: Final = 1000
+
+
+class Latencies:
+    """How soon the answers of targets begin, in seconds: of each a moving average."""
+
+    def __init__(self) -> None:
+        self._known: dict[Route, tuple[float, float]] = {}  # the average, and when it was noted
+
+    def note(self, route: Route, took: float, now: float) -> None:
+        """Its answer began in time `took`."""
+        mean = self.of(route, now)
+        mean = took if mean is None else mean + (took - mean) * _NEWEST
+        self._known[route] = (mean, now)
+        if len(self._known) > _MOST_TARGETS:
+            del self._known[next(iter(self._known))]
+
+    def of(self, route: Route, now: float) -> float | None:
+        """None: it is not known, or from too long ago."""
+        mean, noted = self._known.get(route, (0.0, -_HOLDS))
+        return mean if now - noted < _HOLDS else None
+
+
+class Sight:
+    """A View. Latencies are measured from when one is first needed."""
+
+    def __init__(
+        self, discovery: Discovery, queues: Mapping[str, Admission], breakers: Breakers[Route]
+    ) -> None:
+        self._listings = discovery.listings
+        self._queues = queues
+        self._breakers = breakers
+        self._latencies = Latencies()
+        self._measures = False
+
+    def fit(self, plan: Plan, constraints: Constraints | None, lane: Lane) -> Plan:
+        """The plan as this moment suggests it. Raises Forbidden where nothing is fast enough."""
+        constraints = constraints or _NONE
+        if not plan.groups and constraints.max_latency_ms is None:
+            return plan
+        self._measures = True
+        return fitted(plan, constraints, lane, self)
+
+    def stopwatch(self, route: Route) -> Callable[[], None] | None:
+        """Started; to be called when the answer begins. None as long as nobody needs to know."""
+        return functools.partial(self._note, route, _now()) if self._measures else None
+
+    def _note(self, route: Route, began: float) -> None:
+        now = _now()
+        self._latencies.note(route, now - began, now)
+
+    def failing(self, route: Route) -> bool:
+        breaker = self._breakers.find(route)
+        return breaker is not None and breaker.failing(_now())
+
+    def loaded(self, route: Route) -> bool | None:
+        return self._listings[route.upstream].loaded(route.model)
+
+    def free(self, route: Route, lane: Lane) -> int | None:
+        queue = self._queues.get(route.upstream)
+        if queue is None:
+            return None
+        state = queue.snapshot()[lane]
+        return None if state.slots is None else state.slots - state.in_use - state.waiting
+
+    def latency(self, route: Route) -> float | None:
+        return self._latencies.of(route, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
