@@ -10,6 +10,7 @@ share one hash tag, for a script may touch any of them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from facade.limits.buckets import (
 )
 from facade.waits import Wait
 
+_log = logging.getLogger(__name__)
 PREFIX: Final = "{facade}:limit:"
 LAPSE: Final = 30.0  # seconds that a place is held for a process that says nothing
 _PATIENCE: Final = 0.5  # seconds for one trip
@@ -66,6 +68,7 @@ class SharedStore:
         self._ids = map(f"{uuid.uuid4().hex}-{{}}".format, count())
         self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
         self._waiting: list[_Call] = []
+        self._failing = False
         self._trips: asyncio.Future[None] | None = None
         self._renewal: asyncio.Task[None] | None = None  # once a place is held
 
@@ -103,9 +106,9 @@ class SharedStore:
             await asyncio.wait([self._trips])
 
     async def close(self) -> None:
+        await self.written()  # which may still find that a place is held
         if self._renewal:
             self._renewal.cancel()
-        await self.written()
         await self._client.aclose()
 
     def _send(self, call: _Call) -> None:
@@ -120,11 +123,22 @@ class SharedStore:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     answers = await self._trip(calls)
+                self._note(None)
             except _FAILURES as error:  # who still waits need not find it out one by one
+                self._note(error)
                 calls, self._waiting = calls + self._waiting, []
                 answers = [error] * len(calls)
             for call, answer in zip(calls, answers, strict=True):
                 call.then(answer)
+
+    def _note(self, error: Exception | None) -> None:
+        """Said once, and once more when it is over."""
+        if error and not self._failing:
+            said = str(error) or type(error).__name__
+            _log.error("the store of the limits does not answer: %s", said)
+        elif self._failing and not error:
+            _log.warning("the store of the limits answers again")
+        self._failing = error is not None
 
     async def _trip(self, calls: Sequence[_Call]) -> list[Any]:
         """Scripts go as text, 2 kB each: a server that restarted lacks nothing."""
