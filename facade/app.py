@@ -73,7 +73,7 @@ def build(settings: Settings) -> Application:
 
     Raises ConfigError for an upstream whose connections cannot be made.
     """
-    upstreams = {name: _upstream(name, it) for name, it in settings.upstreams.items()}
+    upstreams = upstreams_of(settings)
     discovery = Discovery(upstreams, local_only=confined(settings.keys))
     routing = Routing(settings.models, discovery)
     queues = {name: queue for name, it in settings.upstreams.items() if (queue := _queue(name, it))}
@@ -158,6 +158,11 @@ def _deepest(routes: Mapping[str, ASGIApp]) -> ASGIApp:
         await routes[path](scope, receive, send)
 
     return application
+
+
+def upstreams_of(settings: Settings) -> dict[str, Upstream]:
+    """By name. Raises ConfigError for one whose connections cannot be made."""
+    return {name: _upstream(name, it) for name, it in settings.upstreams.items()}
 
 
 def _upstream(name: str, settings: UpstreamSettings) -> Upstream:

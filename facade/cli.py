@@ -31,6 +31,7 @@ examples:
   OPENAI_API_KEY=... facade serve     a cloud
   facade serve --config facade.toml   several upstreams, names of your own, clocks
   facade check --config facade.toml   is the file right, and what would be served?
+  facade explain --model assistant    what the name means; --simulate "local=503": what then
   facade keys new --name ci           a secret for a caller, and the table that knows it
 
 Then point a client at it:
@@ -70,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="answer OpenAI clients until stopped")
     check = commands.add_parser("check", help="say what would be served, or what is wrong")
+    explain = commands.add_parser("explain", help="what a model's name means, and what if")
+    explain.add_argument("--model", required=True, help="the name that a client asks for")
+    explain.add_argument("--key", metavar="NAME", help="the name of the key it asks with")
+    explain.add_argument(
+        "--simulate", metavar="FAULTS", default="", help='"local=503,cloud=429": what fails how'
+    )
     models = commands.add_parser("models", help="the embedded model")
     pulling = models.add_subparsers(required=True, metavar="command").add_parser(
         "pull", help="fetch the embedded model; its hash is checked"
@@ -79,13 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         "new", help="make a key: its secret, and the table to paste into the configuration"
     )
     making.add_argument("--name", type=_key_name, default="client", help="whose key it is")
-    for command in (serve, check, making):
+    for command in (serve, check, explain, making):
         command.add_argument("--config", metavar="FILE", help=".toml or .yaml; else FACADE_CONFIG")
-    for command in (serve, check):
+    for command in (serve, check, explain):
         command.add_argument("--host", help="where to listen; else FACADE_HOST, else 127.0.0.1")
         command.add_argument("--port", type=int, help="0: any free; else FACADE_PORT, else 8080")
     serve.set_defaults(run=_serve)
     check.set_defaults(run=_check)
+    explain.set_defaults(run=_explain)
     pulling.set_defaults(run=_pull)
     making.set_defaults(run=_new_key)
     return parser
@@ -132,6 +140,15 @@ def _check(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(asked: argparse.Namespace) -> int:
+    from facade.explain import Explanation, faults_of  # noqa: PLC0415 - as in facade.serving
+
+    settings = _chosen(asked).settings
+    faults = faults_of(asked.simulate, settings.upstreams)
+    print("\n".join(Explanation(settings, asked.key).lines(asked.model, faults)))
+    return 0
+
+
 def _described(settings: Settings) -> Iterator[str]:
     server = settings.server
     yield f"The configuration is valid. Clients would use {url(server.host, server.port)}/v1"
@@ -165,8 +182,7 @@ def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
     key = "with a key" if upstream.api_key else "without a key"
     spoken = upstream.vendor or upstream.dialect
     yield f"upstream {name}: {spoken} at {upstream.address}, {place}, {key}"
-    clocks = msgspec.structs.asdict(upstream.timeouts)
-    yield "  clocks: " + ", ".join(f"{clock} {limit:g} s" for clock, limit in clocks.items())
+    yield f"  clocks: {upstream.timeouts}"
     if upstream.limits:
         yield f"  at most {', '.join(upstream.limits)}"
     if upstream.keep_alive is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from adapters.errors import Kind, UpstreamError
 from facade.waits import Wait
@@ -28,6 +29,10 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
     first_token: float = 60.0
     idle: float = 30.0
     total: float = 580.0
+
+    def __str__(self) -> str:
+        said = (f"{name} {limit:g} s" for name, limit in asdict(self).items())
+        return ", ".join(said)
 
 
 class Clocks:

@@ -92,20 +92,25 @@ def check_networks(texts: Sequence[str], key: Key) -> None:
             raise Fault(problem, (*key, f"[{index}]")) from None
 
 
+def caller_of(name: str, settings: KeySettings) -> Caller:
+    """Whoever has the key of this name."""
+    return Caller(
+        name,
+        settings.priority,
+        settings.models,
+        settings.admin,
+        settings.weight,
+        settings.constraints,
+    )
+
+
 def keyring(keys: Mapping[str, KeySettings], pepper: Secret | None) -> Keyring:
     """The keyring of keys that were checked. Without a pepper one is made for this run."""
     pepper = pepper or Secret(secrets.token_hex(32))
     holders = {}
     neighbours = []
     for name, settings in keys.items():
-        caller = Caller(
-            name,
-            settings.priority,
-            settings.models,
-            settings.admin,
-            settings.weight,
-            settings.constraints,
-        )
+        caller = caller_of(name, settings)
         known = _digest(settings, pepper)
         if known:
             holders[known] = caller

@@ -37,7 +37,7 @@ class Routing:
 
     def plan(self, model: str, constraints: Constraints | None = None) -> Plan | Wait[Plan]:
         """The plan for a model name. Raises NotFound and Forbidden, also through the Wait."""
-        plan = self._known(model, constraints)
+        plan = self.known(model, constraints)
         if plan:
             return plan
         return asyncio.ensure_future(self._after_refresh(model, constraints))
@@ -45,11 +45,12 @@ class Routing:
     def serves(self, model: str, constraints: Constraints) -> bool:
         """Whether the name has a target that the constraints allow, as far as is known."""
         try:
-            return self._known(model, constraints) is not None
+            return self.known(model, constraints) is not None
         except Forbidden:
             return False
 
-    def _known(self, model: str, constraints: Constraints | None) -> Plan | None:
+    def known(self, model: str, constraints: Constraints | None) -> Plan | None:
+        """The plan, without asking anybody; None: no alias and no listing has the name."""
         plan = self._configured(model)
         if plan is None:
             return self._listed(model, constraints)
