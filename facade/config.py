@@ -160,9 +160,10 @@ def _laid_over(
     """The document with what the environment and then the command line say, table by table."""
     if not isinstance(document, dict):
         return document
-    for name, table in {"server": {**said["server"], **flags}, "keys": said["keys"]}.items():
+    said = {**said, "server": {**said["server"], **flags}}
+    for name in ("server", "models", "keys"):
         if isinstance(document.get(name, {}), dict):
-            document = document | {name: document.get(name, {}) | table}
+            document = document | {name: document.get(name, {}) | said[name]}
     return document
 
 

@@ -1,20 +1,22 @@
 """What environment variables mean: one table, variable -> key of the file.
 
 FACADE_* beat the file. The others make upstreams where there is no file, and never a chain
-from one upstream to another. A text that cannot be read as what its key wants stays a text,
-so the one place that checks values also checks these.
+from one upstream to another: that takes FACADE_FALLBACK. A text that cannot be read as what
+its key wants stays a text, so the one place that checks values also checks these.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
 from adapters.providers import PROVIDERS
 from facade.documents import Key
+
+_MODELS: Final = ("models",)
 
 
 class Row(NamedTuple):
@@ -42,6 +44,9 @@ def given(environ: Mapping[str, str]) -> Given:
             continue
         found[row.key] = row.read(*values)
         sources[row.key] = row.variables[0]
+    models = cast(dict[str, object], found.pop(_MODELS, {}))
+    sources |= {(*_MODELS, alias): sources[_MODELS] for alias in models}
+    sources.pop(_MODELS, None)  # a file may have further aliases
     server = {key[1]: value for key, value in found.items() if key[0] == "server"}
     keys = {key[1]: {key[2]: value} for key, value in found.items() if key[0] == "keys"}
     upstreams: dict[str, object] = {}
@@ -50,7 +55,9 @@ def given(environ: Mapping[str, str]) -> Given:
         table = _table(name, own)
         if table:
             upstreams[name] = table
-    return Given({"server": server, "upstreams": upstreams, "keys": keys}, sources)
+    document: dict[str, Mapping[str, object]]
+    document = {"server": server, "upstreams": upstreams, "models": models, "keys": keys}
+    return Given(document, sources)
 
 
 def _table(name: str, own: dict[str, object]) -> dict[str, object] | None:
@@ -79,6 +86,12 @@ def _flag(text: str) -> object:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _chains(text: str) -> dict[str, object]:
+    """`ALIAS=UPSTREAM/MODEL,UPSTREAM/MODEL`, and further ones after a `;`."""
+    said = [part.partition("=") for part in text.split(";") if part.strip()]
+    return {alias.strip(): {"targets": _names(targets)} for alias, _, targets in said}
 
 
 def _json(text: str) -> object:
@@ -147,6 +160,7 @@ ROWS: Final = (
     Row(("FACADE_ALLOWED_HOSTS",), ("server", "allowed_hosts"), _names),
     Row(("FACADE_PEPPER",), ("server", "pepper"), _reference("FACADE_PEPPER")),
     Row(("FACADE_API_KEY",), ("keys", "environment", "secret"), _reference("FACADE_API_KEY")),
+    Row(("FACADE_FALLBACK",), _MODELS, _chains),
     Row(("OLLAMA_BASE_URL",), ("upstreams", "ollama", "base_url"), _ollama_url),
     Row(("OLLAMA_HOST",), ("upstreams", "ollama", "base_url"), _ollama_url),
     Row(

@@ -131,7 +131,7 @@ UPSTREAM_ROWS: list[tuple[dict[str, str], dict[str, UpstreamSettings]]] = [
 
 def test_every_row_of_the_table_is_tested_here() -> None:
     cases = [row[0] for row in SERVER_ROWS] + [row[0] for row in UPSTREAM_ROWS]
-    tested = {name for environ in cases for name in environ} | {"FACADE_API_KEY"}
+    tested = {name for environ in cases for name in environ} | {"FACADE_API_KEY", "FACADE_FALLBACK"}
     assert tested == {variable for row in ROWS for variable in row.variables}
 
 
@@ -189,12 +189,6 @@ def test_the_most_exact_name_of_ollama_wins() -> None:
     assert load(environ).upstreams == ollama("http://first:1")
 
 
-def test_the_environment_makes_upstreams_but_no_chain_between_them() -> None:
-    settings = load({"OLLAMA_HOST": "gpu", "OPENAI_API_KEY": "sk-1"})
-    assert ["ollama", "openai"] == list(settings.upstreams)
-    assert settings.models == {}
-
-
 def test_a_key_is_never_read_as_a_reference() -> None:
     settings = load({"OPENAI_API_KEY": "file:/x", "FACADE_API_KEY": "file:/y"})
     assert Secret("file:/x") == settings.upstreams["openai"].api_key
@@ -219,6 +213,17 @@ def test_what_kubernetes_sets_beside_a_service_named_facade_is_no_port() -> None
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
+        ({"FACADE_FALLBACK": "a=gpu/x"}, "FACADE_FALLBACK: no upstream is called 'gpu'"),
+        (
+            {"FACADE_FALLBACK": "a=x", "OLLAMA_HOST": "gpu"},
+            "FACADE_FALLBACK: 'x' is not of the form upstream/model",
+        ),
+        ({"FACADE_FALLBACK": "ollama/x"}, "FACADE_FALLBACK: expected a list of length >= 1"),
+        ({"FACADE_FALLBACK": "a="}, "FACADE_FALLBACK: expected a list of length >= 1"),
+        (
+            {"FACADE_FALLBACK": "=ollama/x", "OLLAMA_HOST": "gpu"},
+            "FACADE_FALLBACK: the name of a model has no blanks around it and is not empty",
+        ),
         ({"FACADE_PORT": "http"}, "FACADE_PORT: expected a whole number but got a string"),
         ({"FACADE_PORT": "70000"}, "FACADE_PORT: expected a whole number <= 65535"),
         (
