@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
@@ -12,8 +13,10 @@ from facade.planning import Route
 
 
 def of_the_facade() -> Iterator[Family]:
-    """Which one it is."""
+    """Which one it is, and what runs in it."""
     yield Family("facade_info", "gauge", "The version.", [({"version": version("facade")}, 1)])
+    tasks = len(asyncio.all_tasks())
+    yield Family("facade_tasks", "gauge", "Tasks of the event loop.", [({}, tasks)])
 
 
 def of_breakers(breakers: Breakers[Route], now: float) -> Iterator[Family]:

@@ -165,8 +165,10 @@ def _told(*families: Family) -> Metrics:
     return counted
 
 
-def test_the_version_is_told() -> None:
-    assert 1 == value(_told(*gauges.of_the_facade()), "facade_info")
+async def test_the_version_and_the_tasks_are_told() -> None:
+    said = _told(*gauges.of_the_facade())
+    assert 1 == value(said, "facade_info")
+    assert len(asyncio.all_tasks()) == value(said, "facade_tasks")
 
 
 def test_targets_that_are_left_alone_are_told_with_why() -> None:
