@@ -116,6 +116,8 @@ class Pipeline:
     async def _answered(self, plan: Plan, attempt: Attempt) -> None:
         with Held() as held:
             if attempt.ask.streamed:
+                if attempt.charge is not None:
+                    attempt.charge.show()  # a comment may take the head with it
                 attempt.answer = self._silences.keep(attempt.answer, held)
             if plan.chain is None:
                 await self._attempt(plan.routes[0], attempt)
@@ -223,7 +225,7 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     finally:
         limits = upstream.limits(reply.model)
         if attempt.charge is not None:
-            attempt.charge.tell(limits)
+            attempt.charge.tell(limits, streamed=attempt.ask.streamed)
         elif limits is not None:
             attempt.answer.headers |= limits.headers()
 
@@ -266,6 +268,7 @@ async def _whole(attempt: Attempt, asked: Asked) -> None:
         reply = answering.reply
     if attempt.charge is not None:
         attempt.charge.settle()
+        attempt.charge.show()
     if any(chunk.usage and chunk.usage.partial for chunk in chunks):
         warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
     answer.whole(200, JSON, attempt.ask.face(reply).whole(chunks))

@@ -63,19 +63,16 @@ class Lease:
         self.buckets = buckets
         self.tokens = tokens
         self.taken: Sequence[int] = ()  # requests, tokens or places; empty until granted
-        self.used: Sequence[int] = ()  # grains, right after
+        self.used: Sequence[int] = ()  # grains, right after; or before, where it was refused
         self.ended = False
         self.id = ""  # where a store needs one
 
-    def limits(self) -> rate_limits.RateLimits:
-        """For the headers of the answer."""
-        return standing(self.buckets, self.used)
-
-    def settled(self, tokens: int | None) -> rate_limits.RateLimits:
-        """The same, were it to end now with so many tokens; None: with a refund."""
+    def after(self, tokens: int | None) -> Sequence[int]:
+        """Grains used, were it to end now with so many tokens; None: with a refund."""
+        if not self.taken:
+            return self.used
         pairs = zip(self.buckets, self.taken, self.used, strict=True)
-        after = [max(used + owed(it.limit, taken, tokens), 0) for it, taken, used in pairs]
-        return standing(self.buckets, after)
+        return [max(used + owed(it.limit, taken, tokens), 0) for it, taken, used in pairs]
 
 
 class Refusal(Struct, frozen=True):
@@ -83,7 +80,6 @@ class Refusal(Struct, frozen=True):
 
     bucket: Bucket
     wait: float
-    limits: rate_limits.RateLimits
 
     def error(self) -> FacadeError:
         """The 429 that names limit, scope and window."""
@@ -103,11 +99,6 @@ class NeverFits(Struct, frozen=True):
 
     bucket: Bucket
     tokens: int
-
-    @property
-    def limits(self) -> rate_limits.RateLimits:
-        """What is left is not asked for: no time would help."""
-        return rate_limits.RateLimits(tokens=rate_limits.Limit(self.bucket.limit.amount))
 
     def error(self) -> FacadeError:
         """A 400: an eternal 429 would be tried again and again."""
@@ -166,11 +157,6 @@ def asked(limit: Limit, tokens: Tokens) -> tuple[int, int]:
     return least, max(least, tokens.most)
 
 
-def drained(limit: Limit, used: int, passed: int) -> int:
-    """What is used, so many milliseconds later."""
-    return max(used - passed * limit.rate, 0) if passed > 0 else used
-
-
 def wait(limit: Limit, used: int, least: int) -> int:
     """Milliseconds until there is room for `least`; exact but for places."""
     lacking = used + least * limit.unit - limit.capacity
@@ -182,20 +168,29 @@ def wait(limit: Limit, used: int, least: int) -> int:
 def decide(lease: Lease, used: Sequence[int]) -> Refusal | None:
     """Grant the lease or refuse it, of buckets of which so much is used."""
     taken, after = [], []
-    longest, lacking = 0, None
     for bucket, grains in zip(lease.buckets, used, strict=True):
         limit = bucket.limit
         least, most = asked(limit, lease.tokens)
-        milliseconds = wait(limit, grains, least)
-        if milliseconds > longest:
-            longest, lacking = milliseconds, bucket
-        amount = min(most, (limit.capacity - grains) // limit.unit)
+        room = (limit.capacity - grains) // limit.unit
+        if room < least:
+            return _refused(lease, used)
+        amount = min(room, most)
         taken.append(amount)
         after.append(grains + amount * limit.unit)
-    if lacking:
-        return Refusal(lacking, longest / 1000, standing(lease.buckets, used))
     lease.taken, lease.used = taken, after
     return None
+
+
+def _refused(lease: Lease, used: Sequence[int]) -> Refusal:
+    """By the bucket that takes longest, the first of several."""
+    waits = [
+        wait(bucket.limit, grains, asked(bucket.limit, lease.tokens)[0])
+        for bucket, grains in zip(lease.buckets, used, strict=True)
+    ]
+    longest = max(waits)
+    lacking = lease.buckets[waits.index(longest)]
+    lease.used = used
+    return Refusal(lacking, longest / 1000)
 
 
 def owed(limit: Limit, taken: int, tokens: int | None) -> int:
@@ -206,16 +201,27 @@ def owed(limit: Limit, taken: int, tokens: int | None) -> int:
 
 
 def standing(buckets: Sequence[Bucket], used: Sequence[int]) -> rate_limits.RateLimits:
-    """Of each kind the limit of which the smallest part is left. A reset fills it whole."""
-    tightest: dict[str, tuple[float, rate_limits.Limit]] = {}
-    for bucket, grains in zip(buckets, used, strict=True):
+    """Of each kind the limit of which the smallest part is left. A reset fills it whole.
+
+    What is not known to be used is not told.
+    """
+    tightest: dict[str, tuple[float, Limit, int]] = {}
+    for bucket, grains in zip(buckets, used, strict=False):
         limit = bucket.limit
-        if not limit.rate:
-            continue
-        left = max((limit.capacity - grains) // limit.unit, 0)
-        part = left / limit.amount
-        if limit.kind not in tightest or part < tightest[limit.kind][0]:
-            reset = -(-grains // limit.rate) / 1000
-            tightest[limit.kind] = part, rate_limits.Limit(limit.amount, left, reset)
-    requests, tokens = (tightest.get(kind, (0, None))[1] for kind in ("requests", "tokens"))
-    return rate_limits.RateLimits(requests, tokens)
+        if limit.rate:
+            part = grains / limit.capacity
+            known = tightest.get(limit.kind)
+            if known is None or part > known[0]:
+                tightest[limit.kind] = part, limit, grains
+    return rate_limits.RateLimits(
+        _told(tightest.get("requests")),
+        _told(tightest.get("tokens")),
+    )
+
+
+def _told(tightest: tuple[float, Limit, int] | None) -> rate_limits.Limit | None:
+    if tightest is None:
+        return None
+    _, limit, grains = tightest
+    left = (limit.capacity - grains) // limit.unit
+    return rate_limits.Limit(limit.amount, max(left, 0), -(-grains // limit.rate) / 1000)

@@ -20,17 +20,16 @@ from msgspec.structs import replace
 
 from adapters.dialect import Reply, Whole
 from adapters.errors import InvalidRequest, Kind, UpstreamError
-from adapters.rate_limits import SHOWN, RateLimits, tighter
+from adapters.rate_limits import RateLimits, tighter
 from adapters.wire import Chunk, Usage
 from facade.auth import Address
-from facade.limits.buckets import NO_TOKENS, Bucket, Lease, NeverFits, Store, Tokens
+from facade.limits.buckets import NO_TOKENS, Bucket, Lease, NeverFits, Store, Tokens, standing
 from facade.limits.estimates import Answers, Size
 from facade.limits.grammar import Limit, parse
 from facade.waits import result_of
 
 Buckets = tuple[Bucket, ...]
 NOTHING: Final = Lease(())
-UNLIMITED: Final = RateLimits()
 
 _ADDRESSES: Final = 4096  # whose buckets are not made anew
 _BYTES: Final = 3  # of an answer that nobody counted, to a token
@@ -69,7 +68,6 @@ class Charge:
         self._headers = headers
         self._size: Size | None = None  # where tokens are limited
         self._caller = self._upstream = NOTHING
-        self._ours = self._theirs = UNLIMITED  # what is left of the caller's and the upstream's
         self._told: RateLimits | None = None  # by the upstream
         self._begun = False
         self._deltas = 0
@@ -80,8 +78,6 @@ class Charge:
         if buckets:
             self._caller = lease = Lease(buckets, self._tokens(buckets))
             said = await result_of(self._limits.store.take(lease))
-            self._ours = lease.limits() if said is None else said.limits
-            self._show()
             if said is not None:
                 raise said.error()
 
@@ -90,11 +86,7 @@ class Charge:
         buckets = self._limits.upstreams.get(upstream)
         tokens = replace(self._tokens(buckets), requests=calls) if buckets else NO_TOKENS
         self._upstream = Lease(buckets, tokens) if buckets else NOTHING
-        if self._theirs is not UNLIMITED or self._told:
-            self._theirs, self._told = UNLIMITED, None
-            for name in SHOWN:
-                self._headers.pop(name, None)
-            self._show()
+        self._told = None
         self._begun = False
         self._deltas = 0
         self._usages = []
@@ -110,8 +102,6 @@ class Charge:
         said = await result_of(self._limits.store.take(lease))
         if isinstance(said, NeverFits):
             raise InvalidRequest(said.error().message, code=said.error().code)
-        self._theirs = lease.limits() if said is None else said.limits
-        self._show()
         if said is not None:
             raise said.error()
 
@@ -123,10 +113,18 @@ class Charge:
         unsent = isinstance(error, UpstreamError) and error.kind is Kind.UNREACHABLE
         self._end(self._upstream, None if unsent else self._used() if self._begun else 0)
 
-    def tell(self, told: RateLimits | None) -> None:
-        """Show the tighter ones of ours and those that an upstream tells."""
+    def tell(self, told: RateLimits | None, *, streamed: bool) -> None:
+        """What the upstream says is left of its own limits; the head of a stream shows it."""
         self._told = told
-        self._show()
+        if streamed:
+            self.show()
+
+    def show(self) -> None:
+        """Tell the client what is left: of ours, or of an upstream's own where that is tighter."""
+        taken = (self._caller, self._upstream)
+        used = [grains for lease in taken for grains in lease.used]
+        ours = standing([bucket for lease in taken for bucket in lease.buckets], used)
+        self._headers |= tighter(ours, self._told).headers()
 
     def see(self, chunks: Iterable[Chunk]) -> None:
         """What the upstream has sent."""
@@ -138,12 +136,13 @@ class Charge:
                 self._deltas += _events(chunk)
 
     def whole(self, answer: Whole) -> None:
-        """The answer is complete, and came in one piece."""
+        """The answer is complete, and came in one piece; shows what is left."""
         if answer.usage is None:
             self._deltas = len(answer.body) // _BYTES
         else:
             self._usages.append(answer.usage)
         self.settle()
+        self.show()
 
     def settle(self) -> None:
         """The answer is complete."""
@@ -152,23 +151,23 @@ class Charge:
         if size and size.answer is None:
             done = sum(usage.completion_tokens for usage in self._usages) or self._deltas
             self._limits.answers.note(self._model, done // size.choices)
-        self._theirs = self._end(self._upstream, used) or self._theirs
-        self._ours = self._end(self._caller, used) or self._ours
-        self._show()
+        self._end(self._upstream, used)
+        self._end(self._caller, used)
 
     def leave(self, *, given: bool) -> None:
         """The request fails, or its caller leaves. `given`: what was sent is not taken back."""
-        used = self._used() if given and self._begun else None
-        self._ours = self._end(self._caller, used) or self._ours
-        self._show()
+        self._end(self._caller, self._used() if given and self._begun else None)
+        self.show()
 
-    def _end(self, lease: Lease, used: int | None) -> RateLimits | None:
-        """End the lease; used None: refund it. What is left then, if it was granted."""
+    def _end(self, lease: Lease, used: int | None) -> None:
+        """End the lease, unless it has ended; used None: refund it."""
+        if lease.ended or lease is NOTHING:
+            return
+        lease.used = lease.after(used)
         if used is None:
             self._limits.store.refund(lease)
         else:
             self._limits.store.settle(lease, used)
-        return lease.settled(used) if lease.taken else None
 
     def _tokens(self, buckets: Buckets) -> Tokens:
         if not any(bucket.limit.kind == "tokens" for bucket in buckets):
@@ -186,10 +185,6 @@ class Charge:
             prompt = prompt * size.prompts // len(usages)
         done = sum(usage.completion_tokens for usage in usages)
         return (prompt or size.prompt.likely) + (done or self._deltas)
-
-    def _show(self) -> None:
-        ours = tighter(self._ours, self._theirs)
-        self._headers |= tighter(ours, self._told).headers()
 
 
 class Answering(Protocol):

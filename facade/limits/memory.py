@@ -10,22 +10,25 @@ of them, and buckets of other scopes are not touched.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from facade.limits.buckets import Bucket, Lease, Said, decide, drained, never_fits, owed
-from facade.limits.grammar import Limit
+from facade.limits.buckets import Bucket, Lease, Said, decide, never_fits, owed
 
 MOST: Final = 100_000  # buckets of one scope, some 300 bytes each
 
 
 class _Level:
-    """`used` grains at the millisecond `at`."""
+    """`used` grains at the millisecond `at`, of which `rate` drain each millisecond."""
 
-    __slots__ = ("at", "limit", "used")
+    __slots__ = ("at", "rate", "used")
 
-    def __init__(self, limit: Limit, used: int, at: int) -> None:
-        self.limit, self.used, self.at = limit, used, at
+    def __init__(self, rate: int, used: int, at: int) -> None:
+        self.rate, self.used, self.at = rate, used, at
+
+    def used_at(self, now: int) -> int:
+        used = self.used - (now - self.at) * self.rate
+        return max(0, used)
 
 
 class MemoryStore:
@@ -36,13 +39,13 @@ class MemoryStore:
         self._scopes: defaultdict[str, OrderedDict[str, _Level]] = defaultdict(OrderedDict)
 
     def take(self, lease: Lease) -> Said:
-        if too_large := never_fits(lease):
+        if lease.tokens.certain and (too_large := never_fits(lease)):
             return too_large
-        now = self._now()
-        refusal = decide(lease, [self._used(bucket, now) for bucket in lease.buckets])
+        now = int(self._clock() * 1000)
+        levels = [self._scopes[bucket.scope].get(bucket.key) for bucket in lease.buckets]
+        refusal = decide(lease, [level.used_at(now) if level else 0 for level in levels])
         if refusal is None:
-            for bucket, used in zip(lease.buckets, lease.used, strict=True):
-                self._keep(bucket, used, now)
+            self._keep(zip(lease.buckets, levels, lease.used, strict=True), now)
         return refusal
 
     def settle(self, lease: Lease, tokens: int) -> None:
@@ -57,38 +60,37 @@ class MemoryStore:
     def __len__(self) -> int:
         return sum(map(len, self._scopes.values()))
 
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
-
     def _end(self, lease: Lease, tokens: int | None) -> None:
         if lease.ended:
             return
         lease.ended = True
-        now = self._now()
-        changed = [
-            (bucket, self._used(bucket, now) + owed(bucket.limit, taken, tokens))
-            for bucket, taken in zip(lease.buckets, lease.taken, strict=False)  # none untaken
-        ]
-        for bucket, used in changed:
-            self._keep(bucket, max(used, 0), now)
+        now = int(self._clock() * 1000)
+        changed = []
+        for bucket, taken in zip(lease.buckets, lease.taken, strict=False):  # none untaken
+            if change := owed(bucket.limit, taken, tokens):
+                level = self._scopes[bucket.scope].get(bucket.key)
+                used = (level.used_at(now) if level else 0) + change
+                changed.append((bucket, level, max(used, 0)))
+        self._keep(changed, now)
 
-    def _used(self, bucket: Bucket, now: int) -> int:
-        level = self._scopes[bucket.scope].get(bucket.key)
-        return drained(level.limit, level.used, now - level.at) if level else 0
-
-    def _keep(self, bucket: Bucket, used: int, now: int) -> None:
-        levels = self._scopes[bucket.scope]
-        if level := levels.get(bucket.key):
-            level.used, level.at = used, now
-        elif used:
+    def _keep(self, changed: Iterable[tuple[Bucket, _Level | None, int]], now: int) -> None:
+        """What had drained is made last: that drops what has drained, and all others are kept."""
+        made = []
+        for bucket, level, used in changed:
+            if level:
+                level.used, level.at = used, now
+            elif used:
+                made.append((bucket, used))
+        for bucket, used in made:
+            levels = self._scopes[bucket.scope]
             _make_room(levels, now)
-            levels[bucket.key] = _Level(bucket.limit, used, now)
+            levels[bucket.key] = _Level(bucket.limit.rate, used, now)
 
 
 def _make_room(levels: OrderedDict[str, _Level], now: int) -> None:
     for _ in range(min(2, len(levels))):
         key, level = levels.popitem(last=False)
-        if drained(level.limit, level.used, now - level.at):
+        if level.used_at(now):
             levels[key] = level
     if len(levels) >= MOST:
         levels.popitem(last=False)

@@ -32,7 +32,6 @@ from facade.limits.buckets import (
     asked,
     never_fits,
     owed,
-    standing,
 )
 from facade.waits import Wait
 
@@ -154,12 +153,12 @@ class SharedStore:
                 said.set_exception(_unavailable(answer))
             return
         refusal = None
-        lacking, milliseconds, used, taken = answer
+        lacking, milliseconds, lease.used, taken = answer
         if lacking:
             bucket = lease.buckets[lacking - 1]
-            refusal = Refusal(bucket, milliseconds / 1000, standing(lease.buckets, used))
+            refusal = Refusal(bucket, milliseconds / 1000)
         else:
-            lease.taken, lease.used = taken, used
+            lease.taken = taken
             if places := [
                 PREFIX + bucket.key for bucket in lease.buckets if not bucket.limit.period
             ]:

@@ -65,3 +65,13 @@ def test_debt_of_a_bucket_that_was_dropped_meanwhile_is_kept() -> None:
     store.take(Lease((Bucket("key", "other", parse("1/day")),)))
     store.settle(lease, 200)
     assert isinstance(store.take(Lease((bucket,))), Refusal)
+
+
+def test_a_bucket_that_has_drained_is_not_dropped_while_it_is_taken_with_a_new_one() -> None:
+    old, new = Bucket("key", "a", parse("1/second")), Bucket("key", "b", parse("1/second"))
+    now = 0.0
+    store = MemoryStore(lambda: now)
+    assert store.take(Lease((old,))) is None
+    now = 5.0
+    assert store.take(Lease((old, new))) is None
+    assert isinstance(store.take(Lease((old,))), Refusal)
