@@ -27,8 +27,9 @@ class _Level:
         self.rate, self.used, self.at = rate, used, at
 
     def used_at(self, now: int) -> int:
-        used = self.used - (now - self.at) * self.rate
-        return max(0, used)
+        if now <= self.at:
+            return self.used
+        return max(self.used - (now - self.at) * self.rate, 0)
 
 
 class MemoryStore:
