@@ -32,7 +32,7 @@ from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
 from facade.limits.settings import MEMORY
-from facade.listening import ServerSettings
+from facade.listening import ServerSettings, is_loopback
 from facade.metrics import Family, Metrics
 from facade.pipeline import Pipeline, Policy
 from facade.routes.admin import AdminFace
@@ -81,7 +81,7 @@ def build(settings: Settings) -> Application:
     metrics = Metrics()
     policy = Policy(settings.server, queues, metrics, limits)
     pipeline = Pipeline(routing, discovery, upstreams, policy)
-    metrics.gauges = lambda: _gauges(pipeline, queues)
+    metrics.gauges = lambda: _gauges(pipeline, policy)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
     openai = OpenAIFace(pipeline, discovery, routing, _identify).routes()
     counted = MetricsFace(metrics).routes()
@@ -118,8 +118,9 @@ def build(settings: Settings) -> Application:
 
 
 def _operations(server: ServerSettings, routes: Routes, nothing: Handle) -> ASGIApp:
-    """These paths alone, without keys, under any name of the host."""
-    anybody = Edge(replace(server, allowed_hosts=("*",)), Keyring("", {}), _new_id)
+    """These paths alone, without keys; beyond loopback under any name of the host."""
+    hosts = server.allowed_hosts if is_loopback(server.ops_host) else ("*",)
+    anybody = Edge(replace(server, allowed_hosts=hosts), Keyring("", {}), _new_id)
     doors = {path: anybody(it, *methods, public=True) for path, (it, methods) in routes.items()}
     elsewhere = anybody(nothing, public=True)
 
@@ -228,10 +229,11 @@ def _queue(name: str, settings: UpstreamSettings) -> Admission | None:
     return Admission(name, room, _now, frozenset)
 
 
-def _gauges(pipeline: Pipeline, queues: Mapping[str, Admission]) -> Iterator[Family]:
+def _gauges(pipeline: Pipeline, policy: Policy) -> Iterator[Family]:
     yield from gauges.of_the_facade()
     yield from gauges.of_breakers(pipeline.breakers, _now())
-    yield from gauges.of_queues(queues)
+    yield from gauges.of_queues(policy.queues)
+    yield from gauges.of_limits(policy.limits)
 
 
 def _now() -> float:

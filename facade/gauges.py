@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 from facade.admission import Admission, LaneState
 from facade.breaker import Breakers
+from facade.limits.charges import Limits
+from facade.limits.memory import MemoryStore
 from facade.metrics import Family
 from facade.planning import Route
 
@@ -35,6 +37,27 @@ def of_breakers(breakers: Breakers[Route], now: float) -> Iterator[Family]:
                 rest.seconds,
             )
             for route, rest in breakers.resting(now)
+        ],
+    )
+
+
+def of_limits(limits: Limits | None) -> Iterator[Family]:
+    """How full the buckets are that this process keeps; an address has no name here."""
+    if limits is None or not isinstance(store := limits.store, MemoryStore):
+        return
+    buckets = [
+        bucket for scope in limits.named.values() for each in scope.values() for bucket in each
+    ]
+    yield Family(
+        "facade_limit_used_ratio",
+        "gauge",
+        "How much of a limit is used: 1 lets nobody through, more is debt.",
+        [
+            (
+                {"scope": bucket.scope, "name": bucket.name, "limit": bucket.limit.text},
+                store.share(bucket),
+            )
+            for bucket in buckets
         ],
     )
 

@@ -52,7 +52,7 @@ class Family(NamedTuple):
     values: Iterable[tuple[Labels, float]]
 
 
-class Meter(Struct):
+class Meter(Struct, gc=False):
     """What is measured of one request. `began` and `first` (its first content) in seconds.
 
     `fell_back`: why another target than the first is asked.

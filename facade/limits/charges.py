@@ -43,6 +43,7 @@ class Limits:
     ) -> None:
         self.store = store
         self.answers = Answers()
+        self.named = named
         self.upstreams = named["upstream"]
         self._keys, self._models = named["key"], named["model"]
         self._near = lru_cache(_ADDRESSES)(partial(_near, near)) if near else _nothing

@@ -58,6 +58,11 @@ class MemoryStore:
     async def close(self) -> None:
         """There is nothing to finish."""
 
+    def share(self, bucket: Bucket) -> float:
+        """How much of the bucket is used at the moment; more than 1 with debt."""
+        level = self._scopes[bucket.scope].get(bucket.key)
+        return level.used_at(int(self._clock() * 1000)) / bucket.limit.capacity if level else 0.0
+
     def __len__(self) -> int:
         return sum(map(len, self._scopes.values()))
 

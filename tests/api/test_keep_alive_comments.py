@@ -75,6 +75,25 @@ async def test_a_stream_that_is_waited_for_begins_with_comments(
         assert ("all is well", DONE) == _said(body)
 
 
+async def test_a_stream_that_waits_in_the_queue_gets_comments(
+    fake: FakeUpstream, model: str, path: str, tmp_path: Path
+) -> None:
+    fake.fault(faults.HangBeforeHeaders())
+    text = f"[server]\n{OFTEN}{both(fake, slots='1')}"
+    async with (
+        serving(settings(tmp_path, text), fake) as facade,
+        opened(facade, "POST", CHAT, chat(model)),
+    ):
+        await fake.came(path=path)
+        async with opened(facade, "POST", CHAT, chat(model, stream=True)) as waiting:
+            assert 200 == (await waiting.head())[0]
+            body = await _comments(waiting)
+            fake.release()
+            body += await rest_of(waiting)
+            assert ("You said: Hi", DONE) == _said(body)
+            assert b"x-facade-queue-ms: " in body
+
+
 async def test_a_stream_that_pauses_gets_comments_between_its_events(
     fake: FakeUpstream, dialect: str, model: str, path: str, tmp_path: Path
 ) -> None:

@@ -147,6 +147,17 @@ async def test_a_target_that_is_left_alone_is_told(pair: Pair) -> None:
         assert 900 < rest <= 1000
 
 
+async def test_limits_are_told(fake: FakeUpstream, tmp_path: Path) -> None:
+    limits = 'limits = ["4/hour"]\n'
+    keys = f'[keys.ann]\nsecret = "sk-ann"\nadmin = true\n{limits}'
+    async with _fresh(tmp_path, fake, keys) as facade:
+        ann = {"authorization": "Bearer sk-ann"}
+        assert 200 == (await ask(facade, "POST", CHAT, chat("ollama/llama3.1"), **ann)).status
+        told = await ask(facade, "GET", "/metrics", **ann)
+    used = _sum(told, "facade_limit_used_ratio", scope="key", limit="4/hour")
+    assert 0.25 == pytest.approx(used, abs=0.01)
+
+
 async def test_slots_are_told(fake: FakeUpstream, path: str, tmp_path: Path) -> None:
     fake.fault(faults.HangBeforeHeaders(), path="/api/chat")
     async with serving(settings(tmp_path, both(fake, slots="1")), fake) as facade:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def test_it_has_the_probes_and_the_metrics_without_a_key_and_nothing_else(tmp_pa
         process.send_signal(signal.SIGTERM)
         code, errors = ended(process)
     assert (0, False) == (code, "Traceback" in errors)
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 403), ("0.0.0.0", 200)])
+def test_on_loopback_it_is_not_read_by_web_pages(host: str, status: int, tmp_path: Path) -> None:
+    """Under a name of its own that means this machine, a page is of the same origin."""
+    file = write(tmp_path, f'{LOCAL}[server]\nops_port = 0\nops_host = "{host}"\n')
+    with serving("--config", str(file)) as (_, greeting):
+        port = int(greeting.strip().rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/metrics", headers={"host": "evil.example.org"})
+        assert status == connection.getresponse().status
+        connection.close()
 
 
 def test_one_that_is_in_use_is_told(tmp_path: Path) -> None:
