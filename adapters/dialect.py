@@ -42,12 +42,13 @@ class Reply(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """What is known of a model. None is "unknown", and unknown is allowed, but not as local.
 
-    `remote`: its server only passes it on to another.
+    `remote`: its server only passes it on to another. `window`: tokens of prompt and answer.
     """
 
     capabilities: frozenset[str] | None = None
     digest: str | None = None
     remote: bool | None = None
+    window: int | None = None
 
 
 def named_remote(model: str) -> bool:
@@ -179,11 +180,16 @@ class DescribesModels(Protocol):
 
 @runtime_checkable
 class ListsLoaded(Protocol):
-    """Can say which models are in memory, without generating."""
+    """Can say which models are in memory, and their windows there, without generating.
+
+    `window` is what the operator's options make it; None: nothing.
+    """
 
     def loaded_request(self) -> UpstreamRequest: ...
 
-    def decode_loaded(self, body: bytes) -> frozenset[str]: ...
+    def decode_loaded(self, body: bytes) -> Mapping[str, Facts]: ...
+
+    def window(self, options: Mapping[str, object]) -> int | None: ...
 
 
 @runtime_checkable

@@ -169,8 +169,12 @@ class Ollama:
     def loaded_request(self) -> UpstreamRequest:
         return UpstreamRequest("GET", "/api/ps")
 
-    def decode_loaded(self, body: bytes) -> frozenset[str]:
-        return frozenset(model.id for model in ollama_replies.models(body))
+    def decode_loaded(self, body: bytes) -> Mapping[str, Facts]:
+        return {model.id: model.facts for model in ollama_replies.models(body)}
+
+    def window(self, options: Mapping[str, object]) -> int | None:
+        size = options.get("num_ctx")
+        return size if isinstance(size, int) else None
 
     def version_request(self) -> UpstreamRequest:
         return UpstreamRequest("GET", "/api/version")

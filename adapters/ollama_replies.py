@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from adapters.dialect import Facts, Model, Reply, Whole
 from adapters.errors import InvalidRequest, broken
@@ -27,6 +28,7 @@ class _Listed(Struct, frozen=True):
     capabilities: list[str] | None = None
     remote_model: str | None = None
     remote_host: str | None = None
+    context_length: int | None = None  # as it is loaded
 
 
 class _Tags(Struct, frozen=True):
@@ -71,7 +73,7 @@ def models(body: bytes) -> list[Model]:
             id=model.name,
             created=unix_time(model.modified_at) or 0,
             owned_by=model.name.rpartition("/")[0] or "library",
-            facts=_facts(model, model.digest),
+            facts=replace(_facts(model, model.digest), window=model.context_length),
         )
         for model in _decode(_tags, body).models or ()
     ]

@@ -16,6 +16,7 @@ from facade.errors import BadRequest
 from facade.limits.charges import Charge
 from facade.limits.estimates import Size
 from facade.metrics import Meter
+from facade.needs import Needs
 from facade.turns import Lane
 from facade.waits import Wait
 from facade.wire.answer import AnswerWriter
@@ -47,6 +48,7 @@ class Ask(Struct, frozen=True):
     encode: Encode
     face: Callable[[Reply], Face]  # not called where the upstream answers whole
     size: Callable[[], Size]
+    needs: Callable[[], Needs] = Needs
     caller: Caller = ANYBODY
     address: Address | None = None
     lane: Lane = "generation"

@@ -11,7 +11,7 @@ of it. Time and randomness are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from operator import itemgetter
 from typing import Final
@@ -199,6 +199,11 @@ class Course:
             self._waits.append(error.retry_after)
         self._move(error.kind.value)
         return 0.0
+
+    def keep(self, fits: Callable[[Route], bool]) -> None:
+        """Of those that are still to be asked only these."""
+        self._routes[self._at :] = filter(fits, self._routes[self._at :])
+        self._spared = [(wait, route) for wait, route in self._spared if fits(route)]
 
     def told(self) -> UpstreamError | InvalidRequest | NoSlot | RateLimited:
         """What the client is told where no target is left."""

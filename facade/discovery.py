@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast
 
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from adapters.dialect import (
     DescribesModels,
     Facts,
+    ListsLoaded,
     ListsModels,
     Model,
     Target,
@@ -33,6 +35,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REFRESH_AT_MOST_EVERY: Final = 1.0  # seconds
 _MOST_TARGETS: Final = 1000
+_UNSAID: Final = 10.0  # seconds before it is asked again what could not be
 _FACTS_HOLD: Final = 300.0  # seconds, for a model whose digest no listing tells
 
 
@@ -43,10 +46,12 @@ class Listing:
         self._upstream = upstream
         dialect = upstream.dialect
         self._describes = dialect if isinstance(dialect, DescribesModels) else None
+        self._loads = dialect if isinstance(dialect, ListsLoaded) else None
         self._models: dict[str, Model] = {}
         self._version: tuple[int, ...] | None = None
         self._targets: dict[str, Target] = {}  # as the latest refresh makes them
-        self._facts: dict[tuple[str, str | None], tuple[float, Facts]] = {}
+        self._facts: dict[str, tuple[float, Facts]] = {}  # by model, with when it was asked
+        self._unsaid: dict[str, float] = {}  # the models whose facts could not be asked, and when
         self._asking: dict[str, asyncio.Task[Facts]] = {}  # by the model whose facts are asked
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at: float | None = None
@@ -70,7 +75,33 @@ class Listing:
     def loaded(self, model: str) -> bool | None:
         """Whether the model was in memory lately; None: it cannot be known."""
         loaded = self._upstream.loaded()
-        return None if loaded is None else named(dict.fromkeys(loaded, True), model) or False
+        return None if loaded is None else named(loaded, model) is not None
+
+    def window(self, model: str) -> int | None:
+        """The tokens that the model's context has: as configured, as loaded, or as listed."""
+        target = self._known_target(model)
+        if self._loads is None:
+            return target.facts.window
+        loaded = named(self._upstream.loaded() or {}, model)
+        return self._loads.window(target.options) or (loaded.window if loaded else None)
+
+    def lacks(self, model: str, capability: str) -> bool:
+        """Whether it is known that the model cannot do this."""
+        target = self._known_target(model)
+        known = target.facts.capabilities
+        if known is None and (facts := self._remembered(target, for_good=True)):
+            known = facts.capabilities
+        return known is not None and capability not in known
+
+    def learn(self, model: str) -> Wait[Target] | None:
+        """A Wait until it is known what the model can do; None: nothing more is to be known now."""
+        if asyncio.get_running_loop().time() - self._unsaid.get(model, -_UNSAID) < _UNSAID:
+            return None
+        target = self.target(model, describe=True)
+        return None if isinstance(target, Target) else target
+
+    def _known_target(self, model: str) -> Target:
+        return self._targets.get(model) or self._make_target(model)
 
     def find(self, name: str) -> Model | None:
         """The model of that name, or of the one that means the same."""
@@ -96,10 +127,10 @@ class Listing:
         stays = self.stays(model) if local_only else True
         if stays is not True:
             return asyncio.ensure_future(self._confined(model, stays, describe=describe))
-        target = self._targets.get(model) or self._make_target(model)
+        target = self._known_target(model)
         if not describe or self._describes is None or target.facts.capabilities is not None:
             return target
-        facts = self._remembered(target, for_good=target.facts.digest is not None)
+        facts = self._remembered(target, for_good=True)
         return replace(target, facts=facts) if facts else asyncio.ensure_future(self._told(target))
 
     def stays(self, model: str) -> bool | Wait[bool]:
@@ -112,7 +143,7 @@ class Listing:
             return False
         if self._describes is None:
             return True
-        target = self._targets.get(model) or self._make_target(model)
+        target = self._known_target(model)
         facts = self._remembered(target, for_good=False)
         if facts is None:
             return asyncio.ensure_future(self._asked_stays(target))
@@ -143,12 +174,13 @@ class Listing:
                 asking.cancel()
 
     def _remembered(self, target: Target, *, for_good: bool) -> Facts | None:
-        known = self._facts.get((target.model, target.facts.digest))
-        if known is None:
+        """What was said of the model; of the same bytes it holds `for_good`."""
+        asked_at, facts = self._facts.get(target.model, (-math.inf, Facts()))
+        if facts.digest not in (None, target.facts.digest):
             return None
-        asked_at, facts = known
+        lasting = for_good and facts.digest is not None
         now = asyncio.get_running_loop().time()
-        return facts if for_good or now - asked_at <= _FACTS_HOLD else None
+        return facts if lasting or now - asked_at <= _FACTS_HOLD else None
 
     async def _confined(self, model: str, stays: bool | Wait[bool], *, describe: bool) -> Target:
         if not await result_of(stays):
@@ -160,6 +192,9 @@ class Listing:
             return replace(target, facts=await self._facts_of(target))
         except UpstreamError as error:  # unknown is allowed: the upstream will say it itself
             _log.warning("%s: no facts of a model: %s", target.upstream, error)
+            if len(self._unsaid) >= _MOST_TARGETS:
+                self._unsaid.clear()
+            self._unsaid[target.model] = asyncio.get_running_loop().time()
             return target
 
     async def _asked_stays(self, target: Target) -> bool:
@@ -179,9 +214,9 @@ class Listing:
             facts = replace(describes.decode_facts(body), digest=target.facts.digest)
         finally:
             del self._asking[target.model]
-        said = (asyncio.get_running_loop().time(), facts)
-        key = (target.model, target.facts.digest)
-        self._facts = {key: said, **dict(list(self._facts.items())[:999])}
+        if len(self._facts) >= _MOST_TARGETS:
+            self._facts.clear()
+        self._facts[target.model] = (asyncio.get_running_loop().time(), facts)
         return facts
 
     async def _refresh(self) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from adapters.dialect import ListsLoaded, UpstreamRequest
+from adapters.dialect import Facts, ListsLoaded, UpstreamRequest
 from adapters.errors import UpstreamError
 from facade.deadlines import Clocks
 
@@ -25,21 +25,23 @@ class Loading:
     ) -> None:
         self._dialect = dialect
         self._ask = ask
-        self._asking: asyncio.Task[frozenset[str]] | None = None
+        self._asking: asyncio.Task[Mapping[str, Facts]] | None = None
         self._asked_at = -math.inf
-        self._known: frozenset[str] | None = None  # when it was last asked; None: it did not say
+        self._known: Mapping[str, Facts] | None = (
+            None  # when it was last asked; None: it did not say
+        )
 
     def watch(self, model: str, clocks: Clocks) -> Watch:
         """Tell the clocks when the model is in memory. The watch must be stopped."""
         return Watch(self, model, clocks)
 
-    def known(self) -> frozenset[str] | None:
+    def known(self) -> Mapping[str, Facts] | None:
         """What was in memory lately. Whoever looks lets it be asked again, and does not wait."""
         if asyncio.get_running_loop().time() - self._asked_at >= _EVERY:
             self._ask_if_nobody_does()
         return self._known
 
-    async def loaded(self) -> frozenset[str]:
+    async def loaded(self) -> Mapping[str, Facts]:
         """What is in memory: one asking at a time, for all who wait."""
         return await asyncio.shield(self._ask_if_nobody_does())
 
@@ -47,19 +49,19 @@ class Loading:
         if self._asking is not None:
             self._asking.cancel()
 
-    def _ask_if_nobody_does(self) -> asyncio.Task[frozenset[str]]:
+    def _ask_if_nobody_does(self) -> asyncio.Task[Mapping[str, Facts]]:
         if self._asking is None or self._asking.done():
             self._asked_at = asyncio.get_running_loop().time()
             self._asking = asyncio.create_task(self._asked())
         return self._asking
 
-    async def _asked(self) -> frozenset[str]:
+    async def _asked(self) -> Mapping[str, Facts]:
         try:
             body = await self._ask(self._dialect.loaded_request())
             self._known = self._dialect.decode_loaded(body)
         except UpstreamError:
             self._known = None
-        return self._known or frozenset()  # unknown is not loaded: the longer clock holds
+        return self._known or {}  # unknown is not loaded: the longer clock holds
 
 
 class Watch:
@@ -87,7 +89,7 @@ class Watch:
 
     async def _run(self) -> None:
         since_start = True
-        while not self._names & await self._loading.loaded():
+        while self._names.isdisjoint(await self._loading.loaded()):
             since_start = False
             await asyncio.sleep(_EVERY)
             if not self._clocks.waits_for_content:

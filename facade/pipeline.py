@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from adapters.dialect import Encoded, Reply, Target, Whole
-from adapters.errors import InvalidRequest, UpstreamError
+from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.wire import Chunk
 from facade.admission import Admission
 from facade.ask import Ask, Attempt, Face, Identity
@@ -88,8 +88,9 @@ class Pipeline:
         try:
             planned = self._routing.plan(ask.model, ask.constraints)
             plan = planned if isinstance(planned, Plan) else await planned
-            if plan.groups or ask.constraints is not None:
-                plan = self._sight.fit(plan, ask.constraints, ask.lane)
+            if len(plan.routes) > 1 or ask.constraints is not None:
+                fitted = self._sight.fit(plan, ask)
+                plan = fitted if isinstance(fitted, Plan) else await fitted
             if self._limits is None:
                 await self._answered(plan, attempt)
             else:
@@ -149,7 +150,7 @@ class Pipeline:
                     raise
             except UpstreamError as error:
                 wait = course.failed(error, now(), random.random())  # noqa: S311 - no secret
-                self._note(route, error)
+                self._note(course, route, error)
                 if wait is None or answer.started:
                     raise
             except BaseException:
@@ -162,7 +163,9 @@ class Pipeline:
                 await asyncio.sleep(wait)
         raise course.told()
 
-    def _note(self, route: Route, error: UpstreamError) -> None:
+    def _note(self, course: Course, route: Route, error: UpstreamError) -> None:
+        if error.kind is Kind.CONTEXT_LENGTH:
+            course.keep(self._sight.wider(route))
         _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
         self._metrics.attempt_failed(route.upstream, error)
 

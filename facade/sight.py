@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from adapters.constraints import Constraints
+from adapters.dialect import Target
 from facade.admission import Admission
+from facade.ask import Ask
 from facade.breaker import Breakers
 from facade.discovery import Discovery
-from facade.planning import Plan, Route, fitted
+from facade.needs import NONE
+from facade.planning import Plan, Route, Wants, fitted
 from facade.turns import Lane
+from facade.waits import Wait
 
 _NONE: Final = Constraints()
+_PATIENCE: Final = 1.0  # seconds to hear what models can do; what is not heard speaks for them
 _HOLDS: Final = 60.0  # seconds without an answer, after which a target may have become faster
 _NEWEST: Final = 0.3  # its weight in the average
 _MOST_TARGETS: Final = 1000
@@ -52,13 +58,27 @@ class Sight:
         self._latencies = Latencies()
         self._measures = False
 
-    def fit(self, plan: Plan, constraints: Constraints | None, lane: Lane) -> Plan:
-        """The plan as this moment suggests it. Raises Forbidden where nothing is fast enough."""
-        constraints = constraints or _NONE
-        if not plan.groups and constraints.max_latency_ms is None:
+    def fit(self, plan: Plan, ask: Ask) -> Plan | Wait[Plan]:
+        """The plan as this moment suggests it; the Wait asks what models can do.
+
+        Raises Forbidden where nothing is fast enough, and UpstreamError where all are too small;
+        so does the Wait.
+        """
+        constraints = ask.constraints or _NONE
+        needs = ask.needs() if len(plan.routes) > 1 else NONE
+        if not plan.groups and needs is NONE and constraints.max_latency_ms is None:
             return plan
-        self._measures = True
-        return fitted(plan, constraints, lane, self)
+        self._measures = self._measures or bool(plan.groups or constraints.max_latency_ms)
+        wants = Wants(constraints, ask.lane, needs)
+        unknown = [*self._unknown(plan.routes)] if needs.capabilities else []
+        if unknown:
+            return asyncio.ensure_future(self._learned(unknown, plan, wants))
+        return fitted(plan, wants, self)
+
+    def wider(self, than: Route) -> Callable[[Route], bool]:
+        """Whether a target may have more room than this one, which had too little."""
+        too_small = self.window(than) or 0
+        return lambda route: (self.window(route) or math.inf) > too_small
 
     def stopwatch(self, route: Route) -> Callable[[], None] | None:
         """Started; to be called when the answer begins. None as long as nobody needs to know."""
@@ -67,6 +87,19 @@ class Sight:
     def _note(self, route: Route, began: float) -> None:
         now = _now()
         self._latencies.note(route, now - began, now)
+
+    def _unknown(self, routes: Iterable[Route]) -> Iterator[Wait[Target]]:
+        """What is to be waited for; nobody waits for targets that are left alone."""
+        for route in routes:
+            breaker = self._breakers.find(route)
+            if breaker is None or breaker.rest(_now()) is None:
+                learning = self._listings[route.upstream].learn(route.model)
+                if learning is not None:
+                    yield learning
+
+    async def _learned(self, unknown: list[Wait[Target]], plan: Plan, wants: Wants) -> Plan:
+        await asyncio.wait(unknown, timeout=_PATIENCE)
+        return fitted(plan, wants, self)
 
     def failing(self, route: Route) -> bool:
         breaker = self._breakers.find(route)
@@ -84,6 +117,12 @@ class Sight:
 
     def latency(self, route: Route) -> float | None:
         return self._latencies.of(route, _now())
+
+    def lacks(self, route: Route, capability: str) -> bool:
+        return self._listings[route.upstream].lacks(route.model, capability)
+
+    def window(self, route: Route) -> int | None:
+        return self._listings[route.upstream].window(route.model)
 
 
 def _now() -> float:

@@ -20,6 +20,7 @@ from adapters.dialect import (
     Amends,
     Dialect,
     Encoded,
+    Facts,
     ListsLoaded,
     Reply,
     StreamDecoder,
@@ -116,7 +117,7 @@ class Upstream:
             with upstream_errors:
                 return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
-    def loaded(self) -> frozenset[str] | None:
+    def loaded(self) -> Mapping[str, Facts] | None:
         """The models that were in memory lately; None: it cannot be known."""
         return self._loading.known() if self._loading else None
 

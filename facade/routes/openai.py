@@ -15,7 +15,7 @@ import msgspec
 from adapters.dialect import Completes, Dialect, Embeds, Encoded, Reply, Target
 from adapters.errors import InvalidRequest
 from adapters.wire import CompletionCall, Message
-from facade import tokens
+from facade import needs, tokens
 from facade.ask import Ask, Face, Identity
 from facade.auth import Caller, may
 from facade.constraints import demanded
@@ -73,6 +73,7 @@ class OpenAIFace:
             encode=lambda dialect, target: dialect.encode_chat(call, target),
             face=lambda reply: ChatFace(asked, reply),
             size=lambda: estimates.of_chat(asked),
+            needs=lambda: needs.of_chat(call),
             caller=request.caller,
             address=request.address,
             patience=_patience(request.headers),
@@ -103,6 +104,7 @@ class OpenAIFace:
             encode=encode,
             face=lambda reply: CompletionFace(asked, reply),
             size=lambda: estimates.of_completion(call.request),
+            needs=lambda: needs.of_completion(call),
             caller=request.caller,
             address=request.address,
             patience=_patience(request.headers),
@@ -131,6 +133,7 @@ class OpenAIFace:
             encode=encode,
             face=_no_face,
             size=lambda: estimates.of_embeddings(asked),
+            needs=lambda: needs.of_embedding(call),
             caller=request.caller,
             address=request.address,
             patience=_patience(request.headers),

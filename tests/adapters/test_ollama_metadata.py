@@ -40,14 +40,25 @@ def test_models_are_listed_with_what_is_known() -> None:
 @pytest.mark.parametrize("listing", [b'{"models":null}', b'{"models":[]}', b"{}"])
 def test_no_models_are_an_empty_list(listing: bytes) -> None:
     assert [] == DIALECT.decode_models(listing)
-    assert frozenset() == DIALECT.decode_loaded(listing)
+    assert {} == DIALECT.decode_loaded(listing)
 
 
 def test_loaded_models_are_known_by_name() -> None:
     listing = (
         b'{"models":[{"name":"smol:latest","size_vram":0,"context_length":4096},{"name":"x"}]}'
     )
-    assert frozenset(("smol:latest", "x")) == DIALECT.decode_loaded(listing)
+    loaded = DIALECT.decode_loaded(listing)
+    assert {"smol:latest": 4096, "x": None} == {name: it.window for name, it in loaded.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "window"),
+    [({"num_ctx": 8192}, 8192), ({}, None), ({"num_ctx": "8192"}, None), ({"top_k": 1}, None)],
+)
+def test_the_operators_options_say_the_window(
+    options: dict[str, object], window: int | None
+) -> None:
+    assert window == DIALECT.window(options)
 
 
 def test_capabilities_are_known_or_not() -> None:

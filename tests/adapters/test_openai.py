@@ -237,6 +237,48 @@ def test_a_time_that_is_none_is_unknown() -> None:
     assert [0, 0] == [model.created for model in listed]
 
 
+@pytest.mark.parametrize(
+    ("said", "window"),
+    [
+        ('"max_model_len":4096', 4096),
+        ('"context_length":131072', 131072),
+        ('"context_window":8192', 8192),
+        ('"max_context_length":32768', 32768),
+        ('"context_length":null', None),
+        ('"context_length":"many"', None),
+        ('"context_length":0', None),
+        ('"max_model_len":[],"context_length":7', 7),
+        ('"id":"a"', None),
+    ],
+)
+def test_a_window_is_read_under_any_of_its_names(said: str, window: int | None) -> None:
+    (model,) = OPENAI.decode_models(b'{"data":[{"id":"a",%s}]}' % said.encode())
+    assert window == model.facts.window
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ('"supported_parameters":["tools"],"architecture":{"input_modalities":["text"]}', "tools"),
+        (
+            '"supported_parameters":[],"architecture":{"input_modalities":["text","image"]}',
+            "vision",
+        ),
+        ('"capabilities":{"function_calling":true,"vision":false}', "tools"),
+        ('"capabilities":{"function_calling":false,"vision":true,"x":1}', "vision"),
+        ('"capabilities":{"function_calling":true}', None),
+        ('"capabilities":["tools"]', None),
+        ('"supported_parameters":["tools"]', None),
+        ('"supported_parameters":["tools"],"architecture":"llama"', None),
+        ('"id":"a"', None),
+    ],
+)
+def test_tools_and_images_are_known_where_both_are_told(said: str, known: str | None) -> None:
+    (model,) = OPENAI.decode_models(b'{"data":[{"id":"a",%s}]}' % said.encode())
+    expected = frozenset(("completion", "embedding", known)) if known else None
+    assert expected == model.facts.capabilities
+
+
 def test_a_listing_may_be_empty() -> None:
     assert [] == OPENAI.decode_models(b'{"object":"list","data":[]}')
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from adapters.constraints import Constraints
+from adapters.errors import Kind, UpstreamError
 from facade.config import ModelSettings
 from facade.errors import Forbidden
-from facade.planning import Plan, Route, fitted, within
+from facade.needs import Needs
+from facade.planning import Plan, Route, Wants, fitted, within
 from facade.sight import Latencies
 from facade.turns import Lane
 
@@ -27,6 +29,8 @@ class Known(Struct, frozen=True):
     loaded: bool | None = None
     free: int | None = None
     latency: float | None = None
+    lacks: str = ""
+    window: int | None = None
 
 
 class Seen:
@@ -49,6 +53,12 @@ class Seen:
 
     def latency(self, route: Route) -> float | None:
         return self._of(route).latency
+
+    def lacks(self, route: Route, capability: str) -> bool:
+        return capability == self._of(route).lacks
+
+    def window(self, route: Route) -> int | None:
+        return self._of(route).window
 
 
 def plan(*groups: str) -> Plan:
@@ -90,21 +100,17 @@ def order(plan: Plan) -> str:
 def test_of_equals_the_loaded_come_first_then_the_free_then_the_fast(
     known: Mapping[str, Known], expected: str
 ) -> None:
-    assert expected == order(fitted(plan("abc"), NOTHING, "generation", Seen(known)))
+    assert expected == order(fitted(plan("abc"), Wants(), Seen(known)))
 
 
 def test_23_who_fails_at_once_is_the_last_of_its_equals() -> None:
     known = {"a": Known(failing=True, loaded=True, free=9, latency=0.001), "b": Known(latency=9)}
-    assert "cba" == order(fitted(plan("abc"), NOTHING, "generation", Seen(known)))
+    assert "cba" == order(fitted(plan("abc"), Wants(), Seen(known)))
 
 
 def test_groups_keep_their_places() -> None:
-    known = {"a": Known(latency=9), "d": Known(free=1), "e": Known(free=2)}
-    assert "acbfed" == order(
-        fitted(
-            plan("a", "bc", "def"), NOTHING, "generation", Seen({**known, "b": Known(latency=1)})
-        )
-    )
+    known = {"a": Known(latency=9), "b": Known(latency=1), "d": Known(free=1), "e": Known(free=2)}
+    assert "acbfed" == order(fitted(plan("a", "bc", "def"), Wants(), Seen(known)))
 
 
 @given(
@@ -133,7 +139,7 @@ def test_whatever_is_known_nothing_is_doubled_and_nothing_forbidden_is_left(
     whole = plan(*groups)
     view = Seen(known)
     try:
-        left = fitted(within(whole, constraints), constraints, "generation", view)
+        left = fitted(within(whole, constraints), Wants(constraints), view)
     except Forbidden:
         return
     assert len(set(left.routes)) == len(left.routes)
@@ -149,20 +155,49 @@ def test_whatever_is_known_nothing_is_doubled_and_nothing_forbidden_is_left(
         assert set(left.routes) == set(whole.routes)
 
 
+# -- capabilities and windows ---------------------------------------------------------------
+
+
+def wanting(*capabilities: str, tokens: int = 0) -> Wants:
+    return Wants(needs=Needs(frozenset(capabilities), tokens))
+
+
+def test_what_surely_lacks_a_capability_is_put_aside() -> None:
+    known = {"a": Known(lacks="tools"), "b": Known(lacks="vision")}
+    assert "bc" == order(fitted(plan("a", "b", "c"), wanting("tools"), Seen(known)))
+    assert "c" == order(fitted(plan("a", "b", "c"), wanting("tools", "vision"), Seen(known)))
+    assert "bc" == order(fitted(plan("abc"), wanting("tools"), Seen(known)))
+
+
+def test_where_all_lack_it_they_say_so_themselves() -> None:
+    known = {"a": Known(lacks="tools"), "b": Known(lacks="tools")}
+    assert "ab" == order(fitted(plan("a", "b"), wanting("tools"), Seen(known)))
+
+
+def test_a_window_that_is_surely_too_small_is_put_aside() -> None:
+    known = {"a": Known(window=999), "b": Known(window=1000), "c": Known(window=None)}
+    assert "bc" == order(fitted(plan("a", "b", "c"), wanting(tokens=1000), Seen(known)))
+
+
+def test_where_all_windows_are_too_small_the_prompt_is_too_long() -> None:
+    known = {"a": Known(window=999), "b": Known(window=8)}
+    with pytest.raises(UpstreamError) as caught:
+        fitted(plan("a", "b"), wanting(tokens=1000), Seen(known))
+    assert Kind.CONTEXT_LENGTH is caught.value.kind
+
+
 # -- latency -------------------------------------------------------------------------------
 
 
 def test_what_is_known_to_be_too_slow_is_left_out() -> None:
     known = {"a": Known(latency=2.001), "b": Known(latency=2.0), "c": Known()}
     most = Constraints(max_latency_ms=2000)
-    assert "bc" == order(fitted(plan("a", "b", "c"), most, "generation", Seen(known)))
+    assert "bc" == order(fitted(plan("a", "b", "c"), Wants(most), Seen(known)))
 
 
 def test_where_all_are_too_slow_the_caller_is_told() -> None:
     with pytest.raises(Forbidden, match="max_latency_ms") as caught:
-        fitted(
-            plan("a"), Constraints(max_latency_ms=1), "generation", Seen({"a": Known(latency=1)})
-        )
+        fitted(plan("a"), Wants(Constraints(max_latency_ms=1)), Seen({"a": Known(latency=1)}))
     assert 403 == caught.value.status
     assert "constraints_unmet" == caught.value.code
 
