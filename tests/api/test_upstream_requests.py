@@ -26,7 +26,6 @@ PRIVATE: Final = {
     "accept_encoding": "gzip, br, zstd",
     "x_forwarded_for": "10.1.2.3",
     "x_stainless_lang": "python",
-    "idempotency_key": "client",
     "referer": "http://localhost/secret",
 }
 
@@ -38,7 +37,8 @@ async def test_no_header_of_the_client_goes_upstream(
 ) -> None:
     model = f"{dialect}/nomic-embed-text" if path.endswith("embeddings") else f"{dialect}/llama3.1"
     body = {**chat(model), "prompt": "Hi", "input": "Hi"}
-    answer = await ask(facade, "POST", path, body | {"stream": streamed}, **PRIVATE)
+    private = PRIVATE | {"idempotency_key": f"client-{model}-{path}-{streamed}"}
+    answer = await ask(facade, "POST", path, body | {"stream": streamed}, **private)
     assert 200 == answer.status
     sent = dict(facade.fake.last.raw_headers)
     assert {"host", "content-type", "content-length", "user-agent", "accept-encoding"} == {
