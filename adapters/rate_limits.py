@@ -103,6 +103,9 @@ _LONGEST_RESET: Final = 366 * 86_400.0  # seconds; what is beyond is no time at 
 _HOLDS: Final = 60.0  # seconds; most windows are of a minute
 
 
+WORDS: Final = ("limit", "remaining")  # one of them is in the name of each header that is read
+
+
 def read(headers: Mapping[str, str], now: float | None) -> RateLimits | None:
     """What the headers (names in lower case) say; None if nothing.
 
@@ -111,7 +114,7 @@ def read(headers: Mapping[str, str], now: float | None) -> RateLimits | None:
     said = [
         (place, text)
         for name, text in headers.items()
-        if ("limit" in name or "remaining" in name) and (place := _place(name))
+        if any(word in name for word in WORDS) and (place := _place(name))
     ]
     if not said:
         return None

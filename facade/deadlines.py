@@ -1,8 +1,8 @@
 """The clocks of one attempt: load, first token, idle and total (connect is the connection's).
 
-Strategy: one timer at most. What is waited for is given to `guard`, which cancels it when
+Strategy: one alarm at most. What is waited for is given to `guard`, which cancels it when
 the clock that holds at that moment runs out and says which. Progress only moves the
-deadline; the timer finds out when it fires. Idle counts only while we wait to read.
+deadline; the alarm finds out when it rings. Idle counts only while we wait to read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from adapters.errors import Kind, UpstreamError
+from facade.alarms import Alarm, Alarms
 from facade.waits import Wait
 
 T = TypeVar("T")
@@ -43,18 +44,24 @@ class Clocks:
     """
 
     def __init__(
-        self, timeouts: Timeouts, *, loads: bool, silent: bool, until: float = math.inf
+        self,
+        timeouts: Timeouts,
+        alarms: Alarms,
+        *,
+        loads: bool,
+        silent: bool,
+        until: float = math.inf,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._alarms = alarms
         self.timeouts = timeouts
         self.waits_for_content = True
         self._silent = silent
-        self._started = self._loop.time()
+        self._started = self._alarms.time()
         self._name = "total"
         self.until = self._total = min(self._started + timeouts.total, until)
         self._cancel: Callable[[], object] | None = None  # what is waited for
         self._expired: str | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         if loads:
             self._set("load", self._started + timeouts.load)
         elif not silent:
@@ -67,7 +74,7 @@ class Clocks:
         if self._silent:
             self._set("total", self._total)
         else:
-            begins = self._started if since_start else self._loop.time()
+            begins = self._started if since_start else self._alarms.time()
             self._set("first_token", begins + self.timeouts.first_token)
 
     def content(self) -> None:
@@ -81,7 +88,7 @@ class Clocks:
         `idle`: silence while waiting for this counts.
         """
         if idle and not self.waits_for_content and not self._silent:
-            self._set("idle", self._loop.time() + self.timeouts.idle)
+            self._set("idle", self._alarms.time() + self.timeouts.idle)
         self._cancel = step.cancel
         self._arm()
         try:
@@ -96,27 +103,31 @@ class Clocks:
         finally:
             self._cancel = None
 
+    def brief(self, timeouts: Timeouts) -> Clocks:
+        """Others, for what is not worth as much; they hold no longer than these."""
+        return Clocks(timeouts, self._alarms, loads=False, silent=True, until=self.until)
+
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._alarm is not None:
+            self._alarms.call_off(self._alarm)
+            self._alarm = None
 
     def _set(self, name: str, at: float) -> None:
         sooner = at < self.until
         self._name, self.until = (name, at) if at < self._total else ("total", self._total)
-        if sooner and self._timer is not None:
+        if sooner and self._alarm is not None:
             self.stop()
             self._arm()
 
     def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_at(self.until, self._fire)
+        if self._alarm is None:
+            self._alarm = self._alarms.set(self.until, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
+        self._alarm = None
         if self._cancel is None:
             return
-        if self._loop.time() < self.until:
+        if self._alarms.time() < self.until:
             self._arm()
             return
         self._expired = self._name

@@ -7,7 +7,6 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from adapters.dialect import (
 from adapters.errors import Incomplete, Kind, UpstreamError, broken
 from adapters.rate_limits import RateLimits
 from adapters.wire import Chunk
+from facade.alarms import Alarms
 from facade.deadlines import Clocks, Timeouts
 from facade.held import Held
 from facade.known_limits import KnownLimits
@@ -79,6 +79,7 @@ class Upstream:
         self._connections = connections
         self._metadata = metadata
         self._limits = KnownLimits()
+        self._alarms = Alarms()
         # Asked once: looking a protocol's verbs up costs more than all else of a request.
         self._amends = dialect if isinstance(dialect, Amends) else None
         self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
@@ -93,6 +94,7 @@ class Upstream:
         """
         clocks = Clocks(
             self.traits.timeouts,
+            self._alarms,
             loads=self._loading is not None,
             silent=encoded.stream is None or encoded.heartbeat is None,
             until=until,
@@ -109,13 +111,12 @@ class Upstream:
     async def ask(self, request: UpstreamRequest) -> bytes:
         """A metadata request: its whole body, quickly or not at all."""
         with Held() as held:
-            clocks = Clocks(_METADATA, loads=False, silent=True)
+            clocks = Clocks(_METADATA, self._alarms, loads=False, silent=True)
             held.add(clocks.stop)
             exchange, error = await self._send(self._metadata, request, clocks, held, False)
             if error is not None:
                 raise error
-            with upstream_errors:
-                return await read_whole(exchange, clocks, _LONGEST_WHOLE)
+            return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
     def loaded(self) -> Mapping[str, Facts] | None:
         """The models that were in memory lately; None: it cannot be known."""
@@ -123,7 +124,7 @@ class Upstream:
 
     def limits(self, model: str) -> RateLimits | None:
         """The rate limits that this model was last told to have, as far as they still hold."""
-        return self._limits.of(model, asyncio.get_running_loop().time())
+        return self._limits.of(model, self._alarms.time())
 
     async def close(self) -> None:
         if self._loading:
@@ -142,9 +143,10 @@ class Upstream:
                 exchange, error = await self._send(
                     self._connections, again, clocks, held, local_only
                 )
-        limits = rate_limits.read(exchange.headers, time.time())
-        if limits is not None:
-            self._limits.note(model, limits, asyncio.get_running_loop().time())
+        if exchange.names(rate_limits.WORDS):
+            limits = rate_limits.read(exchange.headers, time.time())
+            if limits is not None:
+                self._limits.note(model, limits, self._alarms.time())
         if error is not None:
             raise error
         return exchange
@@ -157,17 +159,14 @@ class Upstream:
         held: Held,
         local_only: bool,
     ) -> tuple[Exchange, UpstreamError | None]:
-        with upstream_errors:
-            exchange = await clocks.guard(
-                on.open(
-                    request.method,
-                    request.path,
-                    request.body,
-                    request.headers,
-                    local_only=local_only,
-                )
-            )
-            held.add(exchange.abort)
+        opening = on.open(
+            request.method, request.path, request.body, request.headers, local_only=local_only
+        )
+        try:
+            exchange = await clocks.guard(opening)
+        except ConnectionFault as fault:
+            raise _foreign(fault) from fault
+        held.add(exchange.abort)
         if exchange.status == 200:
             return exchange, None
         if not 400 <= exchange.status < 600:
@@ -217,8 +216,7 @@ class Answering:
 
     async def whole(self) -> bytes:
         """The body of an answer that comes in one piece."""
-        with upstream_errors:
-            return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
+        return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
 
     async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
         if self._ended:
@@ -226,8 +224,7 @@ class Answering:
         if self._done:
             self._ended = True
             return decoder.close()
-        with upstream_errors:
-            received = await _next(self._exchange, self._clocks)
+        received = await _next(self._exchange, self._clocks)
         if not received:
             self._ended = True
             return decoder.close()
@@ -241,8 +238,12 @@ class Answering:
 
 
 async def _next(exchange: Exchange, clocks: Clocks) -> bytes:
-    piece = exchange.read()
-    return piece if isinstance(piece, bytes) else await clocks.guard(piece, idle=True)
+    """The next piece. Raises UpstreamError."""
+    try:
+        piece = exchange.read()
+        return piece if isinstance(piece, bytes) else await clocks.guard(piece, idle=True)
+    except ConnectionFault as fault:
+        raise _foreign(fault) from fault
 
 
 async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
@@ -250,10 +251,9 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
-        read = exchange.read()
-        piece = read if isinstance(read, bytes) else await clocks.guard(read, idle=True)
+        piece = await _next(exchange, clocks)
         if not piece:
-            return b"".join(pieces)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
         if size > most:
@@ -263,31 +263,20 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
 async def _read_error(exchange: Exchange, clocks: Clocks) -> bytes:
     """As much of an error's body as comes: one that breaks off has a status all the same."""
     body = b""
-    with suppress(ConnectionFault, UpstreamError), Held() as held:
-        patience = Clocks(_SLOWEST_ERROR, loads=False, silent=True, until=clocks.until)
+    with suppress(UpstreamError), Held() as held:
+        patience = clocks.brief(_SLOWEST_ERROR)
         held.add(patience.stop)
         while len(body) < _LONGEST_ERROR and (piece := await _next(exchange, patience)):
             body += piece
     return body
 
 
-class _UpstreamErrors:
+def _foreign(fault: ConnectionFault) -> UpstreamError:
     """What a connection did wrong, as an UpstreamError."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, fault: BaseException | None, __: object) -> None:
-        if isinstance(fault, ConnectTimeout):
-            raise UpstreamError(Kind.TIMEOUT, str(fault)) from fault
-        if isinstance(fault, NotLocal):
-            raise UpstreamError(Kind.CONFINED, str(fault)) from fault
-        if isinstance(fault, Garbled):
-            raise broken(str(fault)) from fault
-        if isinstance(fault, ConnectionFault):
-            if fault.sent:
-                raise Incomplete(str(fault)) from fault
-            raise UpstreamError(Kind.UNREACHABLE, str(fault)) from fault
-
-
-upstream_errors: Final = _UpstreamErrors()  # without state; a generator costs ten times as much
+    if isinstance(fault, ConnectTimeout):
+        return UpstreamError(Kind.TIMEOUT, str(fault))
+    if isinstance(fault, NotLocal):
+        return UpstreamError(Kind.CONFINED, str(fault))
+    if isinstance(fault, Garbled):
+        return broken(str(fault))
+    return Incomplete(str(fault)) if fault.sent else UpstreamError(Kind.UNREACHABLE, str(fault))

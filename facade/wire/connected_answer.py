@@ -42,7 +42,13 @@ class ConnectedAnswer:
         self.status = status
         self.headers |= headers
         self.headers["content-length"] = str(len(body))
-        self._head = self._connection.begin(status, self.headers)
+        head = self._connection.begin(status, self.headers)
+        if len(body) <= SLICE and not self._connection.paused:
+            self.ended = self.complete = True
+            self._connection.write(head + body)
+            self._connection.finish()
+            return
+        self._head = head
         self._pieces.append(body)
         self._held = len(body)
         self.end()

@@ -25,7 +25,7 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
     values = "".join(headers.values())
     if len(values) > _LONGEST or not (values.isascii() and values.isprintable()):
         return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
+    return ("\r\n".join(map(": ".join, headers.items())) + "\r\n").encode()
 
 
 def _header_value(value: str) -> bytes:

@@ -8,8 +8,7 @@ its own: nothing of one can reach the next.
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
@@ -61,20 +60,25 @@ class DirectExchange:
         self._request = request
         self._bodiless = bodiless
         self._pieces: list[bytes] = []
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._names: list[bytes] = []  # of the reply's headers
+        self._values: list[bytes] = []
         self.on_body = self._pieces.append
         self._parser = HttpResponseParser(self)
 
-    @functools.cached_property
+    @property
     def headers(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for raw_name, raw_value in self._headers:
+        for raw_name, raw_value in zip(self._names, self._values, strict=True):
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").rstrip()
             found[name] = f"{found[name]}, {value}" if name in found else value
         return found
 
+    def names(self, words: Sequence[str]) -> bool:
+        names = b" ".join(self._names).decode("latin-1").lower()
+        return any(word in names for word in words)
+
     def open(self) -> Wait[Exchange]:
-        opening: _Wait[Exchange] = _Wait()
+        opening: _Wait[Exchange] = _Wait(loop=self._pool.loop)
         opening.exchange = self
         self._opening = opening
         self._pool.take(self)
@@ -87,7 +91,7 @@ class DirectExchange:
             raise self._fault
         if self._complete:
             return b""
-        reading: _Wait[bytes] = _Wait()
+        reading: _Wait[bytes] = _Wait(loop=self._pool.loop)
         reading.exchange = self
         if self._over:
             reading.cancel()
@@ -103,7 +107,7 @@ class DirectExchange:
         if self._over or self._giving_up is not None:
             return
         self._taken()
-        self._giving_up = asyncio.get_running_loop().call_later(A_MOMENT, self.drop)
+        self._giving_up = self._pool.loop.call_later(A_MOMENT, self.drop)
 
     # What the pool and the line tell
 
@@ -166,7 +170,8 @@ class DirectExchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # else a trailer
-            self._headers.append((name, value))
+            self._names.append(name)
+            self._values.append(value)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -178,7 +183,8 @@ class DirectExchange:
         elif status < 100 or status == 101:
             raise HttpParserError  # we asked for no other protocol
         else:
-            self._headers.clear()
+            self._names.clear()
+            self._values.clear()
 
     def on_message_complete(self) -> None:
         if self.status:

@@ -42,6 +42,11 @@ class Pool:
         self._sweeping: asyncio.TimerHandle | None = None
         self._ends: set[asyncio.Future[None]] = set()  # of all that is under way
 
+    @functools.cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that runs when it is first asked for: asking it each time is a system call."""
+        return asyncio.get_running_loop()
+
     def take(self, taker: Taker) -> None:
         """Start the taker on an idle line, or on a new one as soon as there is a place."""
         self._takers.add(taker)
@@ -69,7 +74,7 @@ class Pool:
             self._waiting.popitem(last=False)[0].start(line)
             return
         self._free += 1
-        self._idle[line] = now = asyncio.get_running_loop().time()
+        self._idle[line] = now = self.loop.time()
         line.listener = self
         if self._sweeping is None:
             self._sweep_at(now + KEEP_ALIVE)
@@ -131,12 +136,12 @@ class Pool:
         end.add_done_callback(self._ends.discard)
 
     def _sweep_at(self, when: float) -> None:
-        self._sweeping = asyncio.get_running_loop().call_at(when, self._sweep)
+        self._sweeping = self.loop.call_at(when, self._sweep)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; the oldest come first."""
         self._sweeping = None
-        now = asyncio.get_running_loop().time()
+        now = self.loop.time()
         for line, since in tuple(self._idle.items()):
             if since + KEEP_ALIVE > now:
                 self._sweep_at(since + KEEP_ALIVE)

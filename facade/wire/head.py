@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from facade.wire.connection import Connection
 
@@ -43,7 +45,7 @@ class Headers(Mapping[str, str]):
         return isinstance(name, str) and name.encode("latin-1") in self._last
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True):
     """`peer` is the other end's address, "" if it has none; `scheme` is http or https."""
 
     method: str

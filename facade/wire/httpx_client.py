@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -149,6 +149,9 @@ class _Exchange:
         wait: _Wait[Exchange] = _Wait(self.abort)
         wait.set_exception(fault)
         return wait
+
+    def names(self, words: Sequence[str]) -> bool:
+        return any(word in name for name in self.headers for word in words)
 
     def read(self) -> Wait[bytes]:
         return self._wait(self._read())

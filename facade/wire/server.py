@@ -201,7 +201,7 @@ class _Visit:
 
     def start(self) -> None:
         """The request is whole."""
-        self.work = Stepped(self._entered(self.body, self), self._ended)
+        self.work = Stepped(self._entered(self.body, self), self._ended, self._server.loop)
         self._tasks.add(self.work)
         self.work.step()
 

@@ -23,8 +23,13 @@ class Stepped(asyncio.Future[None]):
     _waits: Wait[Any] | None = None
     _cancels = False  # at the next opportunity
 
-    def __init__(self, work: Coroutine[Any, Any, object], ended: Callable[[Stepped], None]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, object],
+        ended: Callable[[Stepped], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(loop=loop)
         self._work = work
         self._ended = ended
 

@@ -8,7 +8,7 @@ leaks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct, field
@@ -70,6 +70,9 @@ class Exchange(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]: ...
+
+    def names(self, words: Sequence[str]) -> bool:
+        """Whether one of the words is in a header's name. Costs less than `headers`."""
 
     def read(self) -> bytes | Wait[bytes]: ...
 

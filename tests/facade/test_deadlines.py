@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from adapters.errors import Kind, UpstreamError
+from facade.alarms import Alarms
 from facade.deadlines import _SAID, Clocks, Timeouts
 from tests.facade.virtual_time import run
 
@@ -97,7 +98,7 @@ def _limit(story: Story, began: float, content: bool, *, until: float) -> tuple[
 
 async def _lived(story: Story) -> tuple[float, str] | None:
     loop = asyncio.get_running_loop()
-    clocks = Clocks(story.timeouts, loads=story.loads, silent=story.silent)
+    clocks = Clocks(story.timeouts, Alarms(), loads=story.loads, silent=story.silent)
     if story.loads and story.loaded_at < NEVER:
         loop.call_at(story.loaded_at, clocks.loaded, story.since_start)
     try:
@@ -121,7 +122,7 @@ def test_the_clock_that_holds_runs_out_exactly_when_it_must(story: Story) -> Non
 
 
 async def _cancelled_from_outside() -> None:
-    clocks = Clocks(Timeouts(), loads=False, silent=False)
+    clocks = Clocks(Timeouts(), Alarms(), loads=False, silent=False)
     step = asyncio.get_running_loop().create_future()
     guarded = asyncio.create_task(clocks.guard(step))
     await asyncio.sleep(1)
@@ -137,7 +138,7 @@ def test_who_is_cancelled_is_not_told_of_a_timeout() -> None:
 
 
 async def _fails() -> None:
-    clocks = Clocks(Timeouts(), loads=False, silent=False)
+    clocks = Clocks(Timeouts(), Alarms(), loads=False, silent=False)
     step: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     step.set_exception(UpstreamError(Kind.CUT, "cut"))
     with pytest.raises(UpstreamError, match="cut"):
@@ -151,13 +152,13 @@ def test_a_step_that_fails_fails_for_its_own_reason() -> None:
 
 
 async def _many_steps() -> float:
-    clocks = Clocks(Timeouts(total=FOREVER, idle=2.0), loads=False, silent=False)
+    alarms = Alarms()
+    clocks = Clocks(Timeouts(total=FOREVER, idle=2.0), alarms, loads=False, silent=False)
     for _ in range(1000):
         await clocks.guard(asyncio.ensure_future(asyncio.sleep(1.0)), idle=True)
         clocks.content()
     clocks.stop()
-    handles = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]  # type: ignore[attr-defined]  # the loop's own
-    assert [] == handles
+    assert [] == [entry for entry in alarms._heap if entry[2].ring is not None]
     return asyncio.get_running_loop().time()
 
 

@@ -15,7 +15,7 @@ Ended = list[Stepped]
 
 def _begun(work: Coroutine[Any, Any, object]) -> tuple[Stepped, Ended]:
     ended: Ended = []
-    stepped = Stepped(work, ended.append)
+    stepped = Stepped(work, ended.append, asyncio.get_running_loop())
     stepped.step()
     return stepped, ended
 
@@ -131,7 +131,7 @@ async def test_who_cancels_itself_is_told_where_it_waits_next() -> None:
         await asyncio.get_running_loop().create_future()
 
     ended: Ended = []
-    stepped = Stepped(work(), ended.append)
+    stepped = Stepped(work(), ended.append, asyncio.get_running_loop())
     stepped.step()
     await stepped
     assert (["still here"], [stepped]) == (got, ended)

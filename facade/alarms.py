@@ -1,0 +1,81 @@
+"""What is to happen at a time, unless it is called off: nearly all of it is.
+
+Strategy: one timer of the loop for all, because setting and cancelling one costs more than a
+whole step of a request. What was called off stays in the heap until it is on top, or until most
+of the heap is such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from functools import cached_property
+from itertools import count
+from typing import Final
+
+from msgspec import Struct
+
+_FEW: Final = 64  # called off, and not worth sweeping
+
+
+class Alarm(Struct):
+    """One of them. `ring` None: it has rung or was called off."""
+
+    ring: Callable[[], object] | None
+
+
+class Alarms:
+    """Those of one loop, the one that runs when it is first asked. Times are the loop's."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._order = count()
+        self._off = 0  # in the heap, and called off
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0  # when the timer fires
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    @cached_property
+    def time(self) -> Callable[[], float]:
+        return self.loop.time
+
+    def set(self, at: float, ring: Callable[[], object]) -> Alarm:
+        alarm = Alarm(ring)
+        heapq.heappush(self._heap, (at, next(self._order), alarm))
+        if self._timer is None or at < self._next:
+            self._wake_at(at)
+        return alarm
+
+    def call_off(self, alarm: Alarm) -> None:
+        """Harmless where it has rung."""
+        if alarm.ring is None:
+            return
+        alarm.ring = None
+        self._off += 1
+        if self._off > _FEW and self._off * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].ring is not None]
+            heapq.heapify(self._heap)
+            self._off = 0
+
+    def _wake_at(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = at
+        self._timer = self.loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self.time()
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].ring is None):
+            alarm = heapq.heappop(self._heap)[2]
+            ring, alarm.ring = alarm.ring, None
+            if ring is None:
+                self._off -= 1
+            else:
+                ring()
+        if self._heap and self._timer is None:
+            self._wake_at(self._heap[0][0])
