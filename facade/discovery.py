@@ -82,8 +82,11 @@ class Listing:
         target = self._known_target(model)
         if self._loads is None:
             return target.facts.window
+        configured = self._loads.window(target.options)
+        if configured is not None:
+            return configured
         loaded = named(self._upstream.loaded() or {}, model)
-        return self._loads.window(target.options) or (loaded.window if loaded else None)
+        return loaded.window if loaded else None
 
     def lacks(self, model: str, capability: str) -> bool:
         """Whether it is known that the model cannot do this."""

@@ -30,15 +30,14 @@ _EMBEDDING: Final = frozenset({"embedding"})
 def of_chat(call: ChatCall) -> Needs:
     """Those of `/v1/chat/completions`."""
     request = call.request
-    wanted = {"tools"} if _offers_tools(request) else set()
-    if any(
-        isinstance(message.content, list)
-        and any(part.type == "image_url" for part in message.content)
-        for message in request.messages
-    ):
-        wanted.add("vision")
-    tokens = estimates.of_messages(request).certain if len(call.body) > _SHORT else 0
-    return Needs(frozenset(wanted), tokens) if wanted or tokens else NONE
+    tools = bool(request.tools or request.functions) and _may_call(request)
+    images = _has_images(request)
+    long = len(call.body) > _SHORT
+    if not (tools or images or long):
+        return NONE
+    named = {"tools": tools, "vision": images}
+    wanted = frozenset(name for name, so in named.items() if so)
+    return Needs(wanted, estimates.of_messages(request).certain if long else 0)
 
 
 def of_completion(call: CompletionCall) -> Needs:
@@ -52,11 +51,15 @@ def of_embedding(call: EmbeddingCall) -> Needs:
     return Needs(_EMBEDDING, _longest(call.request.input) if long else 0)
 
 
-def _offers_tools(request: ChatRequest) -> bool:
-    """Whether the model is free to call one."""
-    offered = request.tools or request.functions
-    chosen = request.tool_choice or request.function_call
-    return bool(offered) and chosen in (None, "auto")
+def _may_call(request: ChatRequest) -> bool:
+    """Whether the model is free to call a tool or not."""
+    return (request.tool_choice or request.function_call) in (None, "auto")
+
+
+def _has_images(request: ChatRequest) -> bool:
+    """Nearly all contents are texts, so only the others are looked into."""
+    listed = [message.content for message in request.messages if isinstance(message.content, list)]
+    return bool(listed) and any(part.type == "image_url" for parts in listed for part in parts)
 
 
 def _longest(given: Input | None) -> int:

@@ -165,7 +165,7 @@ class Pipeline:
 
     def _note(self, course: Course, route: Route, error: UpstreamError) -> None:
         if error.kind is Kind.CONTEXT_LENGTH:
-            course.keep(self._sight.wider(route))
+            course.keep(self._sight.not_smaller(route))
         _log.warning("%s: %s %s", route.upstream, error.kind.value, error.status or "")
         self._metrics.attempt_failed(route.upstream, error)
 

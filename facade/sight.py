@@ -75,10 +75,10 @@ class Sight:
             return asyncio.ensure_future(self._learned(unknown, plan, wants))
         return fitted(plan, wants, self)
 
-    def wider(self, than: Route) -> Callable[[Route], bool]:
-        """Whether a target may have more room than this one, which had too little."""
+    def not_smaller(self, than: Route) -> Callable[[Route], bool]:
+        """Whether a target may have room where this one had too little: others count otherwise."""
         too_small = self.window(than) or 0
-        return lambda route: (self.window(route) or math.inf) > too_small
+        return lambda route: (self.window(route) or math.inf) >= too_small
 
     def stopwatch(self, route: Route) -> Callable[[], None] | None:
         """Started; to be called when the answer begins. None as long as nobody needs to know."""
