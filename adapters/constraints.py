@@ -18,5 +18,11 @@ class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     force_cloud: bool = False
     max_latency_ms: Annotated[int, Meta(ge=1)] | None = None
 
+    @property
+    def words(self) -> list[str]:
+        """What is demanded, as it is written in a header."""
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        return [name if it is True else f"{name}={it}" for name, it in said.items() if it]
+
 
 Said = Constraints | UnsetType | None  # in a body

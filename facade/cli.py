@@ -164,7 +164,8 @@ def _described(settings: Settings) -> Iterator[str]:
         known = (
             f"whoever asks from {', '.join(key.networks)} {hosts}" if key.networks else "a secret"
         )
-        rights = f"{', '.join(key.models) or 'every model'}{', admin' if key.admin else ''}"
+        demanded = key.constraints.words if key.constraints else []
+        rights = ", ".join((*(key.models or ("every model",)), *demanded, *["admin"] * key.admin))
         yield f"key {name}: {known}, {key.priority}, {rights}{_limited(key.limits)}"
     for name, upstream in settings.upstreams.items():
         yield from _described_upstream(name, upstream)

@@ -5,7 +5,6 @@ Each can only add to the others: no request takes back what its key demands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +12,7 @@ from msgspec import UNSET
 
 from adapters.constraints import Constraints, Said
 from facade.errors import BadRequest
+from facade.wire.head import Headers
 
 HEADER: Final = "x-facade-constraints"
 _NAMES: Final = ", ".join(field.name for field in msgspec.structs.fields(Constraints))
@@ -20,14 +20,14 @@ _NAMES: Final = ", ".join(field.name for field in msgspec.structs.fields(Constra
 
 def demanded(
     of_key: Constraints | None,
-    headers: Mapping[str, str],
+    headers: Headers,
     of_body: Said,
 ) -> Constraints | None:
     """What holds for a request; None: nothing. Raises BadRequest for what is not understood."""
     header = headers.get(HEADER)
     if of_key is None and header is None and (of_body is None or of_body is UNSET):
         return None
-    asked = [_spelled(header)] if header else []
+    asked = [_spelled(_whole(headers))] if header else []
     asked += [of_body] if isinstance(of_body, Constraints) else []
     own = _joined(asked)
     if own.local_only and own.force_cloud:
@@ -45,15 +45,24 @@ def _joined(given: list[Constraints]) -> Constraints:
     )
 
 
+def _whole(headers: Headers) -> str:
+    """All lines of the header: what one of them demands no other takes back."""
+    name = HEADER.encode()
+    return ",".join(value.decode("latin-1") for each, value in headers.pairs if each == name)
+
+
 def _spelled(header: str) -> Constraints:
     """`local_only, max_latency_ms=2000`."""
-    found = {}
+    found: dict[str, str] = {}
     for part in header.split(","):
-        name, _, value = part.partition("=")
-        found[name.strip()] = value.strip() or "true"
+        name, _, value = map(str.strip, part.partition("="))
+        if found.setdefault(name, value or "true") != (value or "true"):
+            raise _wrong(f"'{name}' is said twice")
     try:
         return msgspec.convert(found, Constraints, strict=False)
     except msgspec.ValidationError as error:
-        raise BadRequest(
-            f"{error}; there are {_NAMES}", param=HEADER, code="invalid_value"
-        ) from None
+        raise _wrong(f"{error}; there are {_NAMES}") from None
+
+
+def _wrong(message: str) -> BadRequest:
+    return BadRequest(message, param=HEADER, code="invalid_value")

@@ -72,6 +72,11 @@ class Listing:
         """Whether the upstream can say at all which models it has."""
         return isinstance(self._upstream.dialect, ListsModels)
 
+    @property
+    def heard(self) -> bool:
+        """Whether it has been asked for its models, if it lists any."""
+        return self._refreshed_at is not None or not self.lists
+
     def loaded(self, model: str) -> bool | None:
         """Whether the model was in memory lately; None: it cannot be known."""
         loaded = self._upstream.loaded()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import quote, unquote
@@ -42,7 +42,7 @@ class Request(Struct):
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes = b""
     caller: Caller = ANYBODY
     address: Address | None = None

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from adapters.dialect import Dialect
 from adapters.errors import Kind, UpstreamError
@@ -101,7 +100,7 @@ class Explanation:
         if self._settings.server.ip_limits:
             yield f"  each address: at most {', '.join(self._settings.server.ip_limits)}"
         if caller.constraints:
-            yield "  " + ", ".join(name for name, so in asdict(caller.constraints).items() if so)
+            yield f"  {', '.join(caller.constraints.words)}"
 
     def _plan(self, model: str) -> Plan | FacadeError | None:
         if not may(self._caller, model, self._upstreams):
@@ -123,6 +122,9 @@ class Explanation:
             )
             if chain.limits:
                 yield f"  the alias: at most {', '.join(chain.limits)}"
+        for group in plan.groups:
+            if len(group) > 1:
+                yield f"  equals, by what is loaded, free and fast: {', '.join(map(_name, group))}"
         for number, route in enumerate(plan.routes, 1):
             yield f"{number}. {_name(route)}"
             yield from _target(self._settings.upstreams[route.upstream])

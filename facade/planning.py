@@ -166,8 +166,7 @@ def _regrouped(plan: Plan, groups: Groups) -> Plan:
 
 def unmet(constraints: Constraints) -> Forbidden:
     """No target is left."""
-    said = [name for name in constraints.__struct_fields__ if getattr(constraints, name)]
     return Forbidden(
-        f"this model has no target that {' and '.join(said)} leaves: nothing was sent",
+        f"this model has no target that {' and '.join(constraints.words)} leaves: nothing was sent",
         code="constraints_unmet",
     )

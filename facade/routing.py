@@ -9,7 +9,7 @@ carry its prompt to a cloud that had nothing to do with it. Otherwise the name i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from adapters.constraints import Constraints
 from adapters.dialect import named_remote
@@ -61,20 +61,29 @@ class Routing:
         if exactly:
             return exactly
         for pattern, alias in self._aliases.items():
-            matched = _matched(pattern, model)
-            if matched is not None:
-                return self._chain(pattern, alias, matched)
+            for same in (model, model.removesuffix(":latest")):
+                matched = _matched(pattern, same)
+                if matched is not None:
+                    return self._chain(pattern, alias, matched)
         first, slash, rest = model.partition("/")
         known = slash and rest and first in self._discovery.listings
         return Plan((self._route(first, rest),)) if known else None
 
-    def _listed(self, model: str, constraints: Constraints | None) -> Plan | None:
-        """The first upstream that has it, of those that the constraints allow."""
-        routes: Sequence[Route] = [
-            self._route(name, model, remote=found.facts.remote)
-            for name, listing in self._discovery.listings.items()
-            if (found := listing.find(model))
-        ]
+    def _listed(
+        self, model: str, constraints: Constraints | None, *, asked: bool = False
+    ) -> Plan | None:
+        """The first upstream that has it, of those that the constraints allow.
+
+        None too where one before it may have it, as it was never asked (`asked`: all the same).
+        """
+        local_only = constraints is not None and constraints.local_only
+        routes: list[Route] = []
+        for name, listing in self._discovery.listings.items():
+            found = listing.find(model)
+            if found:
+                routes.append(self._route(name, model, remote=found.facts.remote))
+            elif not (asked or routes or listing.heard or (local_only and not listing.local)):
+                return None
         if constraints:
             routes = allowed(routes, constraints)
         return Plan((routes[0],)) if routes else None
@@ -84,7 +93,7 @@ class Routing:
         refreshing = self._discovery.refresh(local_only=local_only)
         if refreshing:
             await refreshing
-        plan = self._listed(model, constraints)
+        plan = self._listed(model, constraints, asked=True)
         if plan:
             return plan
         listings = self._discovery.listings
@@ -96,7 +105,7 @@ class Routing:
         routes = allowed(silent, constraints) if constraints else silent
         if routes:
             return Plan((routes[0],))
-        if constraints and (silent or self._listed(model, None)):
+        if constraints and (silent or self._listed(model, None, asked=True)):
             raise unmet(constraints)
         raise self.unknown(model)
 

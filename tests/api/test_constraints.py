@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from tests.api.asking import ask, chat
+from tests.api.asking import answer_of, ask, chat, request, sent_raw
 from tests.api.serving import Facade, serving, settings, upstream
 from tests.fake_upstream import FakeUpstream, faults
 
@@ -145,6 +146,7 @@ async def test_a_constraint_that_is_not_understood_is_a_400_and_nothing_is_sent(
         ('{"local_only": true}', "x-facade-constraints"),
         ("Local_Only", "x-facade-constraints"),
         ("\u00e9", "x-facade-constraints"),
+        ("local_only, local_only=false", "x-facade-constraints"),
         ("local_only=" + "1" * 5000, "x-facade-constraints"),
         ("local_only, force_cloud", "constraints"),
     ],
@@ -177,6 +179,22 @@ async def test_the_sdk_says_them_in_its_extra_body(mixed: Facade) -> None:
             extra_body={"constraints": {"local_only": True}},
         )
     assert "ollama" == answer.headers["x-facade-upstream"]
+
+
+async def test_a_header_on_several_lines_is_one(mixed: Facade) -> None:
+    body = json.dumps(chat("mixed")).encode()
+    for lines, status in (
+        (["local_only", "prefer_local"], 200),
+        (["prefer_local", "local_only"], 200),
+        (["local_only", "local_only=false"], 400),
+        (["local_only", "nothing"], 400),
+    ):
+        head = request("POST", CHAT, body, authorization="Bearer sk-any")[: -len(body) - 2]
+        more = "".join(f"x-facade-constraints: {line}\r\n" for line in lines).encode()
+        async with sent_raw(mixed, head + more + b"\r\n" + body) as conversation:
+            answer = await answer_of(conversation)
+        assert status == answer.status
+        assert status == 400 or "ollama" == answer.headers["x-facade-upstream"]
 
 
 async def test_body_and_header_together_take_nothing_back_from_the_key(mixed: Facade) -> None:

@@ -128,6 +128,8 @@ async def test_x_is_x_latest(facade: Facade, dialect: str, name: str) -> None:
         ("gpt-4o", "openai gpt-4o"),
         ("gpt-", "openai gpt-"),
         ("qwen3-local", "ollama qwen3"),
+        ("qwen3-local:latest", "ollama qwen3"),
+        ("gpt-4o:latest", "openai gpt-4o:latest"),
         ("gpt-local", "openai gpt-local"),
         ("x-1-y", "ollama qwen3"),
         ("x--y", "ollama qwen3"),

@@ -69,6 +69,8 @@ models = ["assistant", "local/*"]
 [keys.operator]
 hash = "%s"
 admin = true
+prefer_local = true
+max_latency_ms = 2000
 [keys.lan]
 from = ["10.0.0.0/8", "fd00::/8"]
 priority = "batch"
@@ -85,7 +87,7 @@ def test_check_says_who_may_ask_and_no_secret(tmp_path: Path) -> None:
         "with a key.\n"
         "Only requests from 10.0.0.0/8, ::1 are answered.\n"
         "key agents: a secret, interactive, assistant, local/*\n"
-        "key operator: a secret, normal, every model, admin\n"
+        "key operator: a secret, normal, every model, prefer_local, max_latency_ms=2000, admin\n"
         "key lan: whoever asks from 10.0.0.0/8, fd00::/8 for the hosts localhost, 127.0.0.1, "
         "[::1], batch, every model\n"
         "upstream local:"

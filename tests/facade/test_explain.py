@@ -168,6 +168,12 @@ def test_an_upstreams_own_name_is_asked_once(explained: Explain) -> None:
     )
 
 
+def test_equals_are_said_to_be_equals(tmp_path: Path, explained: Explain) -> None:
+    write(tmp_path, f"{FILE}[models.any]\ntargets = [['local/a', 'cloud/b'], 'cloud/c']\n")
+    said = explained("any")
+    assert "  equals, by what is loaded, free and fast: local/a, cloud/b\n1. local/a" in said
+
+
 def test_a_pattern_is_an_alias(explained: Explain) -> None:
     said = explained("gpt-5")
     assert "  the alias gpt-*: 2 retries" in said

@@ -17,6 +17,7 @@ from facade.idempotency import KEPT, OUTLIVES, Idempotency
 from facade.wire.answer import AnswerWriter
 from facade.wire.connected_answer import ConnectedAnswer
 from facade.wire.connection import Stalls
+from facade.wire.head import Headers
 from tests.facade.slow_client import SlowConnection
 from tests.facade.virtual_time import run
 
@@ -59,7 +60,8 @@ def _client() -> tuple[SlowConnection, ConnectedAnswer]:
 async def _ask(once: Handle, key: str, caller: str = "ann") -> tuple[bytes, str | None]:
     """The body that the client of this request gets, and whether it is a replay."""
     client, answer = _client()
-    request = Request("POST", "/", {"idempotency-key": key}, b"{}", Caller(caller))
+    headers = Headers([(b"idempotency-key", key.encode())])
+    request = Request("POST", "/", headers, b"{}", Caller(caller))
     await once(request, answer)
     await answer.sent()
     return client.body, answer.headers.get("idempotent-replayed")
@@ -262,6 +264,6 @@ def test_a_failure_that_nobody_hears_is_logged_without_its_words(
 async def test_a_request_without_a_key_costs_a_look_into_its_headers() -> None:
     face, table = Face(), Idempotency()
     _, answer = _client()
-    called = table(face.handle)(Request("POST", "/", {}), answer)
+    called = table(face.handle)(Request("POST", "/", Headers([])), answer)
     assert called.__qualname__ == "Face.handle"  # type: ignore[attr-defined] # a coroutine has one
     await called
