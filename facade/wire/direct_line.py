@@ -8,6 +8,7 @@ that), the TCP connection only: a slow TLS handshake is no reason for another.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -88,7 +89,8 @@ async def connect(site: Site, made: Callable[[Line], None]) -> None:
     line = Line(made)
     async with asyncio.timeout(site.connect_timeout):
         addresses = await loop.getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
-        connected = await _first(_in_turn(cast(Sequence[_Address], addresses)))
+        meant = _meant(site.host, cast(Sequence[_Address], addresses))
+        connected = await _first(_in_turn(meant))
         try:
             await loop.create_connection(lambda: line, sock=connected, **_tls(site))
         except BaseException as error:
@@ -98,6 +100,19 @@ async def connect(site: Site, made: Callable[[Line], None]) -> None:
             if site.encrypted and isinstance(error, ConnectionError):
                 raise ssl.SSLEOFError("closed in the handshake") from error
             raise
+
+
+def _meant(host: str, addresses: Sequence[_Address]) -> Sequence[_Address]:
+    """The addresses that the name may have; localhost is this machine, whatever a resolver says.
+
+    Source: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+    """
+    if host != "localhost":
+        return addresses
+    here = [each for each in addresses if ipaddress.ip_address(str(each[4][0])).is_loopback]
+    if not here:
+        raise OSError("the name leads to another machine")
+    return here
 
 
 def _tls(site: Site) -> dict[str, Any]:

@@ -90,3 +90,22 @@ def test_the_families_take_turns() -> None:
     given = [_address(port, family) for port, family in enumerate([six, six, six, four])]
     assert [0, 3, 1, 2] == [address[4][1] for address in direct_line._in_turn(given)]
     assert [0] == [address[4][1] for address in direct_line._in_turn(given[:1])]
+
+
+async def test_localhost_is_this_machine_whatever_a_resolver_says(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = await serve(saying(OK))
+    site = site_of(Endpoint(f"http://localhost:{upstream.port}", local=True))
+    far = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", upstream.port))
+    resolved = direct_line._meant
+    monkeypatch.setattr(direct_line, "_meant", lambda host, them: resolved(host, [far, *them]))
+    connections = DirectConnections(site)
+    assert b"ok" == await get(connections)
+    await connections.close()
+    monkeypatch.setattr(direct_line, "_meant", lambda host, _: resolved(host, [far]))
+    connections = DirectConnections(site)
+    with pytest.raises(ConnectionFault, match="the name leads to another machine"):
+        await get(connections)
+    await connections.close()
+    assert [far] == resolved("example.org", [far])
