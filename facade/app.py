@@ -76,7 +76,11 @@ def build(settings: Settings) -> Application:
     upstreams = upstreams_of(settings)
     discovery = Discovery(upstreams, local_only=confined(settings.keys))
     routing = Routing(settings.models, discovery)
-    queues = {name: queue for name, it in settings.upstreams.items() if (queue := _queue(name, it))}
+    queues = {
+        name: queue
+        for name, it in settings.upstreams.items()
+        if (queue := _queue(upstreams[name], it))
+    }
     limits = _limits(settings)
     metrics = Metrics()
     policy = Policy(settings.server, queues, metrics, limits)
@@ -221,12 +225,14 @@ def _store(url: str) -> Store:
     return SharedStore(connected(url))
 
 
-def _queue(name: str, settings: UpstreamSettings) -> Admission | None:
+def _queue(upstream: Upstream, settings: UpstreamSettings) -> Admission | None:
     """None where as many calls may run as come."""
     if settings.slots is None and settings.embedding_slots is None:
         return None
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
-    return Admission(name, room, _now, frozenset)
+    queue = Admission(upstream.name, room, _now, upstream.memory)
+    upstream.when_asked(queue.look)
+    return queue
 
 
 def _gauges(pipeline: Pipeline, policy: Policy) -> Iterator[Family]:

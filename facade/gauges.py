@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
-from facade.admission import Admission, LaneState
+from facade.admission import Admission
 from facade.breaker import Breakers
 from facade.limits.charges import Limits
 from facade.limits.memory import MemoryStore
+from facade.line import LaneState
 from facade.metrics import Family
 from facade.planning import Route
 

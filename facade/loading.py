@@ -17,6 +17,10 @@ from facade.deadlines import Clocks
 _EVERY: Final = 1.0  # seconds
 
 
+def _unheard() -> None:
+    pass
+
+
 class Loading:
     """One upstream's memory. `ask` sends a metadata request and gives the answer's body."""
 
@@ -27,9 +31,10 @@ class Loading:
         self._ask = ask
         self._asking: asyncio.Task[Mapping[str, Facts]] | None = None
         self._asked_at = -math.inf
-        self._known: Mapping[str, Facts] | None = (
-            None  # when it was last asked; None: it did not say
-        )
+        # When it was last asked; None: it did not say.
+        self._known: Mapping[str, Facts] | None = None
+        self._memory: frozenset[str] | None = frozenset()  # the same, and what was noted since
+        self.heard: Callable[[], object] = _unheard  # called whenever it was asked
 
     def watch(self, model: str, clocks: Clocks) -> Watch:
         """Tell the clocks when the model is in memory. The watch must be stopped."""
@@ -40,6 +45,16 @@ class Loading:
         if asyncio.get_running_loop().time() - self._asked_at >= _EVERY:
             self._ask_if_nobody_does()
         return self._known
+
+    def memory(self) -> frozenset[str] | None:
+        """The names of what is in memory, nothing where nobody has asked; None: it does not say."""
+        self.known()
+        return self._memory
+
+    def note(self, model: str) -> None:
+        """It has brought content, so it is in memory."""
+        if self._memory is not None and model not in self._memory:
+            self._memory |= {model}
 
     async def loaded(self) -> Mapping[str, Facts]:
         """What is in memory: one asking at a time, for all who wait."""
@@ -58,9 +73,12 @@ class Loading:
     async def _asked(self) -> Mapping[str, Facts]:
         try:
             body = await self._ask(self._dialect.loaded_request())
-            self._known = self._dialect.decode_loaded(body)
+            known = self._known = self._dialect.decode_loaded(body)
+            self._memory = frozenset([*known, *(name.removesuffix(":latest") for name in known)])
         except UpstreamError:
             self._known = None
+            self._memory = None
+        self.heard()
         return self._known or {}  # unknown is not loaded: the longer clock holds
 
 

@@ -215,13 +215,14 @@ Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
 async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> Answering | Counted:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
     upstream, queue, _, reply = asked
-    if queue is not None:
-        await take_slot(queue, reply.model, attempt, held)
+    slot = await take_slot(queue, reply.model, attempt, held) if queue is not None else None
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
         local_only = attempt.ask.local_only
         answering = await upstream.open(call, reply, held, attempt.until, local_only=local_only)
+        if slot is not None:
+            slot.begun()
         if attempt.stopwatch:
             attempt.stopwatch()
         return answering if attempt.charge is None else Counted(answering, attempt.charge)

@@ -8,14 +8,15 @@ import math
 from facade.admission import Admission
 from facade.ask import Attempt
 from facade.held import Held
+from facade.line import Slot
 from facade.turns import Asker
 from facade.waits import result_of
 
 
-async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) -> None:
-    """Hold a slot, once one is free; who has had one waits for the next as long as it may.
+async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) -> Slot:
+    """A slot that is held, once one is free. Raises NoSlot.
 
-    Raises NoSlot.
+    Who has had one waits for the next as long as it may.
     """
     now = asyncio.get_running_loop().time
     ask, arrived = attempt.ask, now()
@@ -25,6 +26,7 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
         slot = await result_of(queue.enter(asker))
         held.add(slot.release)
         attempt.patience = math.inf
+        return slot
     finally:
         attempt.queued += now() - arrived
         if attempt.queued:

@@ -66,9 +66,13 @@ class Turn:
 
 
 class Turns:
-    """The line of one lane. `loaded` gives the models that are in memory."""
+    """The line of one lane. `loaded` gives the models that are in memory, as far as is known.
 
-    def __init__(self, loaded: Callable[[], Collection[str]]) -> None:
+    `held` are models whose turns do not come for now.
+    """
+
+    def __init__(self, loaded: Callable[[], Collection[str] | None]) -> None:
+        self.held: set[str] = set()
         self._loaded = loaded
         self._bands = {band: _BandTurns() for band in STANDS_BACK}
         self._entered = 0
@@ -82,13 +86,18 @@ class Turns:
     def leave(self, turn: Turn) -> None:
         self._bands[turn.asker.band].remove(turn)
 
+    @property
+    def ready(self) -> bool:
+        """Whether somebody waits whose model is not held."""
+        return any(band.ready(self.held) for band in self._bands.values())
+
     def take(self) -> Turn:
-        """Whose turn it is; it waits no longer. Somebody must wait."""
-        loaded = self._loaded()
-        highest, *lower = (band for band in self._bands.values() if len(band))
-        turn = highest.fairest(loaded)
+        """Whose turn it is; it waits no longer. Somebody must be ready."""
+        held, loaded = self.held, self._loaded() or ()
+        highest, *lower = (band for band in self._bands.values() if band.ready(held))
+        turn = highest.fairest(loaded, held)
         for band in lower:
-            oldest = band.oldest()
+            oldest = band.oldest(held)
             if oldest.rank < turn.rank:
                 turn = oldest
         self._bands[turn.asker.band].serve(turn, loaded)
@@ -100,7 +109,7 @@ class Turns:
     def since(self) -> dict[Band, float | None]:
         """When the oldest of each band arrived."""
         return {
-            band: turns.oldest().arrived if len(turns) else None
+            band: turns.oldest(()).arrived if len(turns) else None
             for band, turns in self._bands.items()
         }
 
@@ -155,16 +164,21 @@ class _BandTurns:
         self._loaded_in_a_row = self._loaded_in_a_row + 1 if turn.asker.model in loaded else 0
         self.remove(turn)
 
-    def oldest(self) -> Turn:
-        return next(iter(self._by_arrival))
+    def ready(self, held: Collection[str]) -> bool:
+        """Whether somebody waits whose model is not held."""
+        return any(model not in held for model in self._of_model)
 
-    def fairest(self, loaded: Collection[str]) -> Turn:
+    def oldest(self, held: Collection[str]) -> Turn:
+        return next(turn for turn in self._by_arrival if turn.asker.model not in held)
+
+    def fairest(self, loaded: Collection[str], held: Collection[str]) -> Turn:
         """The first by fairness, if possible of those whose model is loaded."""
-        first = self._fair.first()
-        if self._loaded_in_a_row >= MOST_LOADED_IN_A_ROW:
-            return first
-        ready = (self._of_model[model].first() for model in loaded if model in self._of_model)
-        return min(ready, default=first)
+        firsts = {
+            model: fair.first() for model, fair in self._of_model.items() if model not in held
+        }
+        ready = (firsts[model] for model in loaded if model in firsts)
+        first = min(firsts.values())
+        return first if self._loaded_in_a_row >= MOST_LOADED_IN_A_ROW else min(ready, default=first)
 
 
 class _Fair:

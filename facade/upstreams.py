@@ -8,7 +8,7 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -106,6 +106,8 @@ class Upstream:
         answering = Answering(exchange, encoded, reply, clocks)
         if encoded.stream:
             await answering.begin()
+        if self._loading:
+            self._loading.note(reply.model)
         return answering
 
     async def ask(self, request: UpstreamRequest) -> bytes:
@@ -121,6 +123,15 @@ class Upstream:
     def loaded(self) -> Mapping[str, Facts] | None:
         """The models that were in memory lately; None: it cannot be known."""
         return self._loading.known() if self._loading else None
+
+    def when_asked(self, heard: Callable[[], object]) -> None:
+        """Call this whenever it was asked what is in memory."""
+        if self._loading:
+            self._loading.heard = heard
+
+    def memory(self) -> frozenset[str] | None:
+        """The names of the models in memory, as far as was heard; None: it does not say."""
+        return self._loading.memory() if self._loading else None
 
     def limits(self, model: str) -> RateLimits | None:
         """The rate limits that this model was last told to have, as far as they still hold."""

@@ -101,6 +101,7 @@ async def sdk(live: Facade) -> AsyncIterator[AsyncOpenAI]:
 def fake(upstreams: FakeUpstream) -> FakeUpstream:
     """The upstream, as if nothing had been asked of it."""
     upstreams.reset()
+    upstreams.models.loaded.update(upstreams.models.listed)
     return upstreams
 
 

@@ -13,11 +13,12 @@ from adapters.constraints import Constraints
 from adapters.dialect import Encoded, Reply, Target, UpstreamRequest
 from adapters.errors import Kind, UpstreamError
 from adapters.wire import Chunk
-from facade.admission import Admission, Room, Slot
+from facade.admission import Admission, Room
 from facade.ask import Ask, Identity
 from facade.auth import Band, Caller
 from facade.config import ModelSettings
 from facade.held import Held
+from facade.line import Slot
 from facade.listening import ServerSettings
 from facade.metrics import Metrics
 from facade.pipeline import Pipeline, Policy
@@ -104,8 +105,9 @@ class Played:
     def limits(self, _: str) -> None:
         return None
 
-    def target(self, model: str, *, describe: bool) -> Target:
+    def target(self, model: str, *, describe: bool, local_only: bool) -> Target:
         assert not describe
+        assert not local_only
         return Target(self.name, model)
 
     def running(self) -> list[Call]:
@@ -163,9 +165,11 @@ class Watched(Admission):
             self._line.append((rank, BANDS.index(asker.band), len(self._line), asked))
         return asked
 
-    def _choosing(self) -> Sequence[str]:
-        self.due.append(min(each for each in self._line if not each[3].done())[3])
-        return ()
+    def _choosing(self) -> None:
+        """Asked for what is loaded, before it chooses: it says that this cannot be known."""
+        waiting = [each for each in self._line if not each[3].done()]
+        if waiting and len(waiting) == self.snapshot()["generation"].waiting:
+            self.due.append(min(waiting)[3])
 
 
 class _Face:

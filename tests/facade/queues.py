@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from facade.admission import Admission, Room, Slot
+from facade.admission import Admission, Room
 from facade.auth import Band
+from facade.line import Slot
 from facade.turns import Asker, Lane
 from facade.waits import Wait
 
 ONE: Final = Room(slots=1, embedding_slots=1, most_waiting=100)
 
 
-def admission(room: Room = ONE, loaded: Collection[str] = ()) -> Admission:
+def admission(room: Room = ONE, loaded: Collection[str] | None = None) -> Admission:
     return Admission("local", room, asyncio.get_running_loop().time, lambda: loaded)
 
 

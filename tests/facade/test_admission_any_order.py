@@ -13,10 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from facade.admission import Admission, Room, Slot
+from facade.admission import Admission, Room
 from facade.auth import Band
 from facade.errors import Busy, QueueFull, UpstreamRemoved, WaitedOut
 from facade.held import Held
+from facade.line import Slot
 from facade.turns import MOST_LOADED_IN_A_ROW, STANDS_BACK, Asker, Lane
 from facade.waits import Wait
 from tests.facade.virtual_time import VirtualLoop
@@ -55,6 +56,7 @@ class Model:
     def __init__(self) -> None:
         self.line: list[Waiting] = []
         self.used: list[Slot] = []
+        self.loading: dict[Slot, str] = {}
         self._serving = dict.fromkeys(STANDS_BACK, 0.0)
         self._in_a_row = dict.fromkeys(STANDS_BACK, 0)
 
@@ -64,17 +66,28 @@ class Model:
         self.line.append(Waiting(asker, now, tag, wait))
 
     def take(self, loaded: set[str]) -> Waiting:
-        highest, *lower = (band for band in STANDS_BACK if self._of(band))
-        fair = sorted(self._of(highest), key=lambda one: one.tag)
+        highest, *lower = (band for band in STANDS_BACK if self._ready(band))
+        fair = sorted(self._ready(highest), key=lambda one: one.tag)
         ready = [one for one in fair if one.asker.model in loaded]
         spent = self._in_a_row[highest] >= MOST_LOADED_IN_A_ROW
         chosen = fair[0] if spent or not ready else ready[0]
-        chosen = min([chosen, *(self._of(band)[0] for band in lower)], key=lambda one: one.rank)
+        chosen = min([chosen, *(self._ready(band)[0] for band in lower)], key=lambda one: one.rank)
         band = chosen.asker.band
         self._serving[band] = min(one.tag for one in self._of(band))
         self._in_a_row[band] = self._in_a_row[band] + 1 if chosen.asker.model in loaded else 0
         self.line.remove(chosen)
         return chosen
+
+    def use(self, slot: Slot, model: str, *, loads: bool) -> None:
+        self.used.append(slot)
+        if loads:
+            self.loading[slot] = model
+
+    def may_go(self) -> bool:
+        return any(self._ready(band) for band in STANDS_BACK)
+
+    def _ready(self, band: Band) -> list[Waiting]:
+        return [one for one in self._of(band) if one.asker.model not in self.loading.values()]
 
     def _of(self, band: Band) -> list[Waiting]:
         return [one for one in self.line if one.asker.band == band]
@@ -107,18 +120,24 @@ class AnyOrder(RuleBasedStateMachine):
     def follow(self, lane: Lane) -> None:
         """Let the model grant what is free, and see that the queue did the same."""
         model = self.lanes[lane]
-        while model.line and len(model.used) < self.slots(lane):
+        while model.may_go() and len(model.used) < self.slots(lane):
             chosen = model.take(self.loaded)
             assert chosen.wait.done(), f"it was the turn of {chosen.asker}"
-            model.used.append(chosen.wait.result())
+            asked = chosen.asker.model
+            model.use(chosen.wait.result(), asked, loads=self.loads(lane, asked))
             self.ends["granted"] += 1
+
+    def loads(self, lane: Lane, model: str) -> bool:
+        """Whether a call would bring its model into memory, and others would wait for that."""
+        return 1 < self.slots(lane) < math.inf and model not in self.loaded
 
     @rule(asker=ASKERS)
     def enter(self, asker: Asker) -> None:
         model = self.lanes[asker.lane]
         self.ends["entered"] += 1
         expected: type[Exception] | None = None
-        if len(model.used) >= self.slots(asker.lane):
+        waits = len(model.used) >= self.slots(asker.lane) or asker.model in model.loading.values()
+        if waits:
             full = len(model.line) >= self.room.most_waiting
             expected = Busy if asker.patience == 0 else QueueFull if full else None
         if expected is not None:
@@ -128,11 +147,12 @@ class AnyOrder(RuleBasedStateMachine):
             return
         asked = self.now(lambda: self.queue.enter(asker))
         if isinstance(asked, Slot):
-            assert not model.line
-            model.used.append(asked)
+            assert not waits
+            assert not model.may_go()
+            model.use(asked, asker.model, loads=self.loads(asker.lane, asker.model))
             self.ends["granted"] += 1
         else:
-            assert len(model.used) >= self.slots(asker.lane)
+            assert waits
             model.enter(asker, self.loop.time(), asked)
 
     @precondition(lambda self: any(model.used for model in self.lanes.values()))
@@ -142,6 +162,7 @@ class AnyOrder(RuleBasedStateMachine):
         lane = data.draw(st.sampled_from([lane for lane in LANES if self.lanes[lane].used]))
         used = self.lanes[lane].used
         slot = used.pop(data.draw(st.integers(0, len(used) - 1)))
+        self.lanes[lane].loading.pop(slot, None)
 
         def call() -> None:
             with contextlib.suppress(ZeroDivisionError), Held() as held:
@@ -152,6 +173,16 @@ class AnyOrder(RuleBasedStateMachine):
                     raise ZeroDivisionError
 
         self.now(call)
+        self.follow(lane)
+
+    @precondition(lambda self: any(model.loading for model in self.lanes.values()))
+    @rule(data=st.data())
+    def content_comes(self, data: st.DataObject) -> None:
+        """So the model is in memory, and the others who ask for it may go."""
+        lane = data.draw(st.sampled_from([lane for lane in LANES if self.lanes[lane].loading]))
+        slot = data.draw(st.sampled_from([*self.lanes[lane].loading]))
+        self.loaded = self.loaded | {self.lanes[lane].loading.pop(slot)}
+        self.now(slot.begun)
         self.follow(lane)
 
     @precondition(lambda self: any(model.line for model in self.lanes.values()))
@@ -173,7 +204,9 @@ class AnyOrder(RuleBasedStateMachine):
         lane = data.draw(st.sampled_from(full))
         model = self.lanes[lane]
         slot = model.used.pop()
-        chosen = None if len(model.used) >= self.slots(lane) else model.take(self.loaded)
+        model.loading.pop(slot, None)
+        free = len(model.used) < self.slots(lane) and model.may_go()
+        chosen = model.take(self.loaded) if free else None
 
         def both() -> None:
             slot.release()
@@ -217,7 +250,12 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def no_slot_is_idle_while_somebody_waits(self) -> None:
         for lane, state in self.queue.snapshot().items():
-            assert state.in_use >= self.slots(lane) or not state.waiting
+            assert state.in_use >= self.slots(lane) or not self.lanes[lane].may_go()
+
+    @invariant()
+    def one_call_loads_a_model_at_a_time(self) -> None:
+        for model in self.lanes.values():
+            assert len(model.loading) == len({*model.loading.values()})
 
     @invariant()
     def no_timer_fires_for_one_who_is_gone(self) -> None:

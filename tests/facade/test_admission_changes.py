@@ -10,9 +10,10 @@ from typing import Final
 
 import pytest
 
-from facade.admission import Admission, BandState, Room, Slot
+from facade.admission import Admission, Room
 from facade.errors import QueueFull, UpstreamRemoved
 from facade.held import Held
+from facade.line import BandState, Slot
 from facade.turns import STANDS_BACK, Lane, Turn
 from tests.facade.queues import ONE, admission, asker, given, in_use, waiting
 from tests.facade.virtual_time import run

@@ -164,7 +164,7 @@ class AnyOrder(RuleBasedStateMachine):
         if each.task.cancelled():
             assert each.task in self.left
         elif (error := each.task.exception()) is not None:
-            assert isinstance(error, NoSlot | UpstreamError)
+            assert isinstance(error, NoSlot | UpstreamError), repr(error)
         else:
             assert each.client.ended
 

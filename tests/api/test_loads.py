@@ -1,0 +1,94 @@
+"""Models that are not in memory: one call loads them, whoever else asks waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.api.asking import Answer, ask, chat, opened
+from tests.api.queues import CHAT, OLLAMA, in_line, said
+from tests.api.serving import serving, settings, upstream
+from tests.fake_upstream import FakeUpstream, faults
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+QWEN: Final = chat("ollama/qwen3")
+
+
+@pytest.fixture
+def cold(fake: FakeUpstream) -> FakeUpstream:
+    """A fake that has no model in memory."""
+    fake.models.loaded.clear()
+    return fake
+
+
+def asked_for(fake: FakeUpstream) -> list[str]:
+    return [request.json["model"] for request in fake.requests_to(OLLAMA)]
+
+
+async def statuses(asked: list[asyncio.Task[Answer]]) -> list[int]:
+    return [(await each).status for each in asked]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_many_who_ask_for_a_cold_model_make_one_load(
+    streamed: bool, cold: FakeUpstream, tmp_path: Path
+) -> None:
+    """And leave the other slots to those who ask for another."""
+    cold.fault(faults.HangBeforeHeaders(), times=2, path=OLLAMA)
+    text = upstream("ollama", cold.url, slots="4")
+    async with serving(settings(tmp_path, text), cold) as facade:
+        asked = [await in_line(facade, said(f"{n}", stream=streamed)) for n in range(6)]
+        asked.append(await in_line(facade, QWEN))
+        await cold.came(2, path=OLLAMA)
+        assert ["llama3.1", "qwen3"] == asked_for(cold)
+        cold.release()
+        await cold.came(7, path=OLLAMA)
+        cold.release()
+        assert [200] * 7 == await statuses(asked)
+
+
+async def test_where_a_load_fails_the_next_in_line_loads(
+    cold: FakeUpstream, tmp_path: Path
+) -> None:
+    cold.fault(faults.Status(500), path=OLLAMA)
+    text = upstream("ollama", cold.url, slots="4")
+    async with serving(settings(tmp_path, text), cold) as facade:
+        asked = [asyncio.create_task(ask(facade, "POST", CHAT, said(f"{n}"))) for n in range(3)]
+        assert [200, 200, 500] == sorted(await statuses(asked))
+
+
+async def test_where_who_loads_leaves_the_next_in_line_loads(
+    cold: FakeUpstream, tmp_path: Path
+) -> None:
+    cold.fault(faults.HangBeforeHeaders(), path=OLLAMA)
+    text = upstream("ollama", cold.url, slots="4")
+    async with (
+        serving(settings(tmp_path, text), cold) as facade,
+        opened(facade, "POST", CHAT, said("loads")) as client,
+    ):
+        await cold.came(path=OLLAMA)
+        waits = await in_line(facade, said("waits"))
+        client.leave()
+        assert 200 == (await waits).status
+    assert ["llama3.1"] * 2 == asked_for(cold)
+
+
+async def test_who_asks_for_a_loaded_model_does_not_wait_for_a_load(
+    cold: FakeUpstream, tmp_path: Path
+) -> None:
+    cold.models.loaded.add("llama3.1:latest")
+    cold.fault(faults.HangBeforeHeaders(), path=OLLAMA)
+    text = upstream("ollama", cold.url, slots="2")
+    async with serving(settings(tmp_path, text), cold) as facade:
+        loads = [await in_line(facade, QWEN)]
+        await cold.came(path=OLLAMA)
+        loads += [await in_line(facade, QWEN) for _ in range(3)]
+        for number in range(3):
+            assert 200 == (await ask(facade, "POST", CHAT, said(f"{number}"))).status
+        assert ["qwen3", *["llama3.1"] * 3] == asked_for(cold)
+        cold.release()
+        assert [200] * 4 == await statuses(loads)
