@@ -15,6 +15,9 @@ from facade.wire.answer import READ_AHEAD
 from facade.wire.connection import SLICE, Connection, Stalls
 
 
+def _nobody() -> None: ...
+
+
 class ConnectedAnswer:
     """The AnswerWriter of one request; `stalled` is called if its client takes nothing."""
 
@@ -91,6 +94,7 @@ class ConnectedAnswer:
             self._turn.cancel()
         self._pieces.clear()
         self._stalls.end(self._stalled)
+        self._stalled = _nobody  # who cares, and knows us
 
     def resume(self) -> None:
         """Write what is held, as far as the client takes it."""

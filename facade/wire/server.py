@@ -244,3 +244,4 @@ class _Visit:
     def forget(self) -> None:
         if self._server.answering is self:
             self._server.answering = None
+        del self.leave, self.resume  # whose owners know us

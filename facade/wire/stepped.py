@@ -77,4 +77,6 @@ class Stepped(asyncio.Future[None]):
 
     def _end(self) -> None:
         self.set_result(None)
-        self._ended(self)
+        ended = self._ended
+        del self._ended, self._work  # who knows us: together we would wait for the collector
+        ended(self)
