@@ -240,7 +240,7 @@ class Course:
         elif error.kind not in _BLAMELESS:
             breaker = self._breaker or self._breakers.of(self._routes[self._at])
             breaker.failed(now, probe=self._probes)
-        elif error.kind is Kind.RATE_LIMITED:
+        elif error.kind in (Kind.RATE_LIMITED, Kind.CONFINED):
             self.left()
         else:
             self.good(now)

@@ -147,11 +147,11 @@ class Listing:
         A listing may be old and a name may come to mean another model, so its facts are asked.
         Raises UpstreamError where they cannot be.
         """
-        if not self.local or named_remote(model):
+        target = self._known_target(model)
+        if not self.local or named_remote(model) or target.facts.remote:
             return False
         if self._describes is None:
             return True
-        target = self._known_target(model)
         facts = self._remembered(target, for_good=False)
         if facts is None:
             return asyncio.ensure_future(self._asked_stays(target))

@@ -170,10 +170,10 @@ class Upstream:
         held: Held,
         local_only: bool,
     ) -> tuple[Exchange, UpstreamError | None]:
-        opening = on.open(
-            request.method, request.path, request.body, request.headers, local_only=local_only
-        )
         try:
+            opening = on.open(
+                request.method, request.path, request.body, request.headers, local_only=local_only
+            )
             exchange = await clocks.guard(opening)
         except ConnectionFault as fault:
             raise _foreign(fault) from fault

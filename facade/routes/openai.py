@@ -21,7 +21,7 @@ from facade.auth import Caller, may
 from facade.constraints import demanded
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
-from facade.errors import BadRequest, NotFound, told
+from facade.errors import BadRequest, Forbidden, NotFound, told
 from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
@@ -168,11 +168,16 @@ class OpenAIFace:
         wanted = request.path.removeprefix("/v1/models/")
         self._check(request.caller, wanted)
         models = await self._listed(request.caller)
-        said = models.get(wanted) or await self._routed(wanted)
+        said = models.get(wanted) if self._offers(request.caller, wanted) else None
+        said = said or await self._routed(request.caller, wanted)
         answer.whole(200, JSON, msgspec.json.encode(said))
 
-    async def _routed(self, wanted: str) -> Model:
-        route = (await result_of(self._routing.plan(wanted))).routes[0]
+    async def _routed(self, caller: Caller, wanted: str) -> Model:
+        try:
+            plan = await result_of(self._routing.plan(wanted, caller.constraints))
+        except Forbidden:  # it may be there, but not for this caller
+            raise self._routing.unknown(wanted) from None
+        route = plan.routes[0]
         listing = self._discovery.listings[route.upstream]
         found = listing.find(route.model)
         if found:

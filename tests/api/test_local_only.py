@@ -197,7 +197,8 @@ async def test_only_what_can_be_asked_for_is_listed(tmp_path: Path) -> None:
 
 
 async def test_a_name_that_nobody_here_has_is_asked_of_nobody_else(tmp_path: Path) -> None:
-    async with FakeUpstream() as local, FakeUpstream() as cloud:
+    far = [Model("far:latest"), Model("llama3.1:latest")]
+    async with FakeUpstream() as local, FakeUpstream(far) as cloud:
         free = '[keys.free]\nsecret = "sk-free"\n'
         async with serving(both(tmp_path, local, cloud, KEY + free), local) as facade:
             await cloud.came(path="/v1/models")
@@ -205,4 +206,9 @@ async def test_a_name_that_nobody_here_has_is_asked_of_nobody_else(tmp_path: Pat
             cloud.reset()
             answer = await ask(facade, "POST", CHAT, chat("nope"), authorization=BEARER)
             assert (404, "model_not_found") == (answer.status, answer.error["code"])
+            for name in ("nope", "llama3", "openai/llama3.1", "there", "far"):
+                answer = await ask(facade, "GET", f"/v1/models/{name}", authorization=BEARER)
+                assert (404, "model_not_found") == (answer.status, answer.error["code"])
+            both_see = await ask(facade, "GET", "/v1/models/llama3.1", authorization=BEARER)
+            assert 200 == both_see.status
         assert [] == cloud.requests

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import FINAL, Incomplete, Kind, UpstreamError, broken
-from facade.attempts import LONGEST_COOLING, LONGEST_WAIT, Decision, So, Step, decide
+from facade.attempts import LONGEST_COOLING, LONGEST_WAIT, Course, Decision, So, Step, decide
+from facade.breaker import CONSECUTIVE, REST, Breakers
+from facade.planning import Route
 
 FRESH: Final = So(failures=1, retries=2, last=False, jitter=0.0)
 LAST: Final = So(failures=1, retries=2, last=True, jitter=0.0)
@@ -104,3 +106,14 @@ def test_jitter_is_never_more_than_half_of_the_wait(
     error = UpstreamError(kind, "it failed")
     longest = decide(error, So(failures, 1, False, 1.0)).wait
     assert longest / 2 <= decide(error, So(failures, 1, False, jitter)).wait <= longest
+
+
+def test_a_probe_that_was_not_sent_proves_nothing() -> None:
+    breakers, route = Breakers[Route](), Route("far", "m")
+    breaker = breakers.of(route)
+    for _ in range(CONSECUTIVE):
+        breaker.failed(0.0, probe=False)
+    course = Course([route], 0, breakers, 100.0)
+    assert route == course.target(REST)
+    course.failed(UpstreamError(Kind.CONFINED, "it is not local"), REST, 0.0)
+    assert breaker.begin()  # the next is the probe again
