@@ -14,6 +14,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from facade.defaults import Served, choose
 from facade.embedded import NAME, EngineFailed, PullFailed, pull
 from facade.keys import new_key
 from facade.serving import Beside, CannotListen, configured, listen, port_of, serve, url
+from facade.workers import become
 
 _EXAMPLES: Final = """\
 examples:
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (serve, check, explain):
         command.add_argument("--host", help="where to listen; else FACADE_HOST, else 127.0.0.1")
         command.add_argument("--port", type=int, help="0: any free; else FACADE_PORT, else 8080")
+    serve.add_argument("--workers", type=int, help="processes that serve; they need a store")
     serve.set_defaults(run=_serve)
     check.set_defaults(run=_check)
     explain.set_defaults(run=_explain)
@@ -105,7 +108,7 @@ def _file(asked: argparse.Namespace) -> Path | None:
 
 
 def _chosen(asked: argparse.Namespace) -> Served:
-    given = {"host": asked.host, "port": asked.port}
+    given = {"host": asked.host, "port": asked.port, "workers": getattr(asked, "workers", None)}
     flags = {name: value for name, value in given.items() if value is not None}
     return choose(os.environ, _file(asked), flags)
 
@@ -204,15 +207,21 @@ def _serve(asked: argparse.Namespace) -> int:
         operations = listen(server.ops_host, server.ops_port, "server.ops_port")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("facade").setLevel(settings.server.log_level.upper())
-    # After its drain uvicorn raises the signal again; its default would skip every clean-up.
-    signal.signal(signal.SIGTERM, _leave)
     behind = ", ".join(f"{name} ({it.address})" for name, it in settings.upstreams.items())
     behind = f"the embedded model {NAME}" if engine else behind
     said = f"facade answers at {url(server.host, port_of(listener))}/v1 from {behind}"
     if operations:
         said += f"; operations at {url(server.ops_host, port_of(operations))}"
-    serve(settings, Beside(operations, engine, lambda: print(said, flush=True)), listener)
+    first = server.workers == 1 or become(server.workers) == 0
+    # After its drain uvicorn raises the signal again; its default would skip every clean-up.
+    signal.signal(signal.SIGTERM, _leave)
+    greet = partial(print, said, flush=True) if first else _silently
+    serve(settings, Beside(operations, engine, greet), listener)
     return 0
+
+
+def _silently() -> None:
+    """The first worker has greeted for all."""
 
 
 def _leave(*_: object) -> None:

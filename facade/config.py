@@ -20,7 +20,7 @@ from facade import environment
 from facade.deadlines import Timeouts
 from facade.documents import Fault, Key, Reader, Secret, parse, spelled
 from facade.keys import KeySettings, check_keys
-from facade.limits.settings import StoreSettings, check_limits, check_store
+from facade.limits.settings import MEMORY, StoreSettings, check_limits, check_store
 from facade.listening import DAY, Count, ServerSettings, checked_server, is_loopback
 from facade.vendors import filled
 
@@ -101,7 +101,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 # fmt: off
 NOT_BUILT: Final = frozenset({
-    "workers", "native_options",
+    "native_options",
     "cold", "report_model",
     "jobs",
 })
@@ -180,6 +180,11 @@ def _checked(settings: Settings) -> Settings:
     server = checked_server(settings.server, keyed=bool(settings.keys))
     check_keys(settings.keys, server.pepper)
     check_store(settings.store)
+    if server.workers > 1 and settings.store.url == MEMORY:
+        raise Fault(
+            "several processes need a store that they share: see store.url, or take 1",
+            ("server", "workers"),
+        )
     upstreams = {name: _upstream(settings, name) for name in settings.upstreams}
     for alias, model in settings.models.items():
         _check_alias(alias, model, upstreams)

@@ -28,11 +28,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     request of `deadline` seconds is too. `ip_allowlist` and `trusted_proxies` are networks in CIDR
     form; `ip_limits` are those of each client's address; `pepper` goes into the hash of every key.
     A stream is never silent for much longer than `keep_alive_comments` seconds (0: as long as it
-    likes). `ops_port`: a listener of its own for probes and metrics, without keys.
+    likes). `workers`: processes that serve. `ops_port`: a listener of its own for probes and
+    metrics, without keys.
     """
 
     host: str = _LOOPBACK
     port: Port = 8080
+    workers: Count = 1
     ops_host: str = _LOOPBACK
     ops_port: Port | None = None
     allow_anonymous: bool = False
