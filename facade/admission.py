@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec import Struct
 
+from facade.limits.places import Places
 from facade.line import LaneState, Line, Slot
 from facade.turns import Asker, Lane
 from facade.waits import Wait
@@ -33,6 +34,7 @@ class Admission:
         clock: Callable[[], float],
         loaded: Callable[[], Collection[str] | None],
     ) -> None:
+        self.places: Mapping[Lane, Places] = {}  # where other processes use the slots too
         self._generation = Line(upstream, clock, loaded)
         self._embedding = Line(upstream, clock, loaded)
         self.resize(room)

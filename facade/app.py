@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
 
 from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
@@ -31,6 +33,7 @@ from facade.limits.buckets import Store
 from facade.limits.charges import Limits, buckets
 from facade.limits.grammar import parse
 from facade.limits.memory import MemoryStore
+from facade.limits.places import Places, Standing
 from facade.limits.settings import MEMORY
 from facade.listening import ServerSettings, is_loopback
 from facade.metrics import Family, Metrics
@@ -40,12 +43,16 @@ from facade.routes.metrics import MetricsFace
 from facade.routes.openai import BUSIEST, OpenAIFace
 from facade.routes.operations import OperationsFace
 from facade.routing import Routing
+from facade.turns import Lane
 from facade.upstreams import Traits, Upstream
 from facade.wire.direct_client import DirectConnections
 from facade.wire.head import Busy
 from facade.wire.httpx_client import HttpxConnections
 from facade.wire.site import Site, site_of
 from facade.wire.upstream import Connections, Endpoint
+
+if TYPE_CHECKING:
+    from facade.limits.shared import SharedStore  # few have it, and it takes long to load
 
 _METADATA_CONNECTIONS: Final = 4
 Routes = Mapping[str, tuple[Handle, tuple[str, ...]]]
@@ -76,12 +83,13 @@ def build(settings: Settings) -> Application:
     upstreams = upstreams_of(settings)
     discovery = Discovery(upstreams, local_only=confined(settings.keys))
     routing = Routing(settings.models, discovery)
+    store = _store(settings.store.url)
     queues = {
-        name: queue
+        name: _queue(upstreams[name], it, store)
         for name, it in settings.upstreams.items()
-        if (queue := _queue(upstreams[name], it))
+        if it.slots or it.embedding_slots
     }
-    limits = _limits(settings)
+    limits = _limits(settings, store)
     metrics = Metrics()
     policy = Policy(settings.server, queues, metrics, limits)
     pipeline = Pipeline(routing, discovery, upstreams, policy)
@@ -107,8 +115,7 @@ def build(settings: Settings) -> Application:
         discovery.close()
         for upstream in upstreams.values():
             await upstream.close()
-        if limits is not None:
-            await limits.store.close()
+        await store.close()
 
     framework = Litestar(
         _handlers(routes),
@@ -201,7 +208,7 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
     return Upstream(name, dialect, traits, connections, metadata)
 
 
-def _limits(settings: Settings) -> Limits | None:
+def _limits(settings: Settings, store: Store) -> Limits | None:
     """None where nothing is limited."""
     tables = {
         "key": {name: it.limits for name, it in settings.keys.items()},
@@ -214,25 +221,37 @@ def _limits(settings: Settings) -> Limits | None:
     }
     near = [parse(limit) for limit in settings.server.ip_limits]
     limited = near or any(named.values())
-    return Limits(_store(settings.store.url), named, near) if limited else None
+    return Limits(store, named, near) if limited else None
 
 
-def _store(url: str) -> Store:
+def _store(url: str) -> MemoryStore | SharedStore:
     if url == MEMORY:
         return MemoryStore(time.monotonic)
-    from facade.limits.shared import SharedStore, connected  # noqa: PLC0415 - few have it
+    from facade.limits.shared import SharedStore, connected  # noqa: PLC0415 - see above
 
     return SharedStore(connected(url))
 
 
-def _queue(upstream: Upstream, settings: UpstreamSettings) -> Admission | None:
-    """None where as many calls may run as come."""
-    if settings.slots is None and settings.embedding_slots is None:
-        return None
+def _queue(
+    upstream: Upstream, settings: UpstreamSettings, store: MemoryStore | SharedStore
+) -> Admission:
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
     queue = Admission(upstream.name, room, _now, upstream.memory)
     upstream.when_asked(queue.look)
+    if not isinstance(store, MemoryStore):
+        queue.places = _places(upstream.name, settings, store)
     return queue
+
+
+def _places(name: str, settings: UpstreamSettings, store: Standing) -> dict[Lane, Places]:
+    """Where it is reached by loopback it is another one on each machine."""
+    near = is_loopback(urlsplit(settings.base_url).hostname or "")
+    named = f"{socket.gethostname()}/{name}" if near else name
+    lanes: dict[Lane, int | None] = {
+        "generation": settings.slots,
+        "embedding": settings.embedding_slots,
+    }
+    return {lane: Places(store, f"{named}/{lane}", slots) for lane, slots in lanes.items() if slots}
 
 
 def _gauges(pipeline: Pipeline, policy: Policy) -> Iterator[Family]:

@@ -25,6 +25,8 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
     try:
         slot = await result_of(queue.enter(asker))
         held.add(slot.release)
+        if places := queue.places.get(ask.lane):
+            await places.take(held, patience - (now() - arrived))
         attempt.patience = math.inf
         return slot
     finally:

@@ -33,11 +33,13 @@ from facade.limits.buckets import (
     never_fits,
     owed,
 )
+from facade.limits.places import LOOKS
 from facade.waits import Wait
 
 _log = logging.getLogger(__name__)
 PREFIX: Final = "{facade}:limit:"
 LAPSE: Final = 30.0  # seconds that a place is held for a process that says nothing
+_STANDS: Final = int(LOOKS * 10_000)  # ms that one who does not look stands in line
 _PATIENCE: Final = 0.5  # seconds for one trip
 _TRIP: Final = 128  # calls
 _FAILURES: Final = (ValkeyError, OSError, TimeoutError)
@@ -64,6 +66,7 @@ class SharedStore:
     def __init__(self, client: Valkey) -> None:
         self._client = client
         self._take, self._settle, self._renew = map(source, ("take", "settle", "renew"))
+        self._line = source("line")
         self._ids = map(f"{uuid.uuid4().hex}-{{}}".format, count())
         self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
         self._waiting: list[_Call] = []
@@ -82,8 +85,22 @@ class SharedStore:
             limit = bucket.limit
             given += limit.capacity, limit.rate, limit.unit, *asked(limit, lease.tokens)
         keys = [PREFIX + bucket.key for bucket in lease.buckets]
+        return self._asked(lease, self._take, keys, given)
+
+    def stand(self, lease: Lease) -> Wait[Said]:
+        """Stand in line for the lease's one place; None if it was its turn. Else to be repeated."""
+        (bucket,) = lease.buckets
+        lease.id = lease.id or next(self._ids)
+        places = PREFIX + bucket.key
+        keys = [places, f"{places}:line", f"{places}:left"]
+        given = [lease.id, int(LAPSE * 1000), PLACE_WAIT, bucket.limit.amount, _STANDS]
+        return self._asked(lease, self._line, keys, given)
+
+    def _asked(
+        self, lease: Lease, script: str, keys: Sequence[str], given: Sequence[Any]
+    ) -> Wait[Said]:
         said: Wait[Said] = asyncio.get_running_loop().create_future()
-        self._send(_Call(self._take, keys, given, partial(self._taken, lease, said)))
+        self._send(_Call(script, keys, given, partial(self._taken, lease, said)))
         return said
 
     def settle(self, lease: Lease, tokens: int) -> None:

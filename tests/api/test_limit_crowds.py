@@ -7,10 +7,8 @@ test runs is less than one request.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +16,8 @@ import pytest
 from msgspec import Struct
 
 from tests.api.asking import Json, Listening, answer_of, ask, chat, opened
+from tests.api.elsewhere import processes
 from tests.api.serving import serving, settings, upstream
-from tests.facade import command
-from tests.facade.config_files import write
 from tests.facade.limits import server
 from tests.fake_upstream import FakeUpstream, Reply, faults
 
@@ -66,12 +63,6 @@ LIMITS: Final = {
 PLACES: Final = Limited('"20 concurrent"')
 
 
-class Elsewhere(Struct):
-    """A facade in another process."""
-
-    port: int
-
-
 @pytest.fixture(params=["memory", pytest.param("shared", marks=pytest.mark.store)])
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "memory":
@@ -79,18 +70,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     with server.running() as url:
         yield url
-
-
-@contextmanager
-def processes(folder: Path, text: str, count: int) -> Iterator[list[Elsewhere]]:
-    """So many facades in processes of their own, with this file."""
-    file = str(write(folder, text))
-    with ExitStack() as stack:
-        greetings = [
-            stack.enter_context(command.serving("--config", file))[1] for _ in range(count)
-        ]
-        ports = [re.search(r":(\d+)/v1", greeting) for greeting in greetings]
-        yield [Elsewhere(int(port[1])) for port in ports if port]
 
 
 async def crowd(facades: Sequence[Listening], body: dict[str, object]) -> Counter[int]:

@@ -137,3 +137,59 @@ async def test_a_closed_store_has_written_what_was_settled(client: Valkey) -> No
     store.refund(lease)
     await store.close()
     assert [] == await client.keys()
+
+
+# -- places that are stood in line for -----------------------------------------------------
+
+
+async def stands(shared: Shared, *leases: Lease) -> list[bool]:
+    """Who of them is let in, looking one after the other."""
+    return [await shared.store.stand(lease) is None for lease in leases]
+
+
+async def test_who_stands_in_line_comes_in_order_however_often_the_others_look(
+    shared: Shared,
+) -> None:
+    first, second, third = (Lease((PLACE,)) for _ in range(3))
+    assert [True, False, False] == await stands(shared, first, second, third)
+    shared.store.refund(first)
+    assert [False, False, True] == await stands(shared, third, third, second)
+    shared.store.refund(second)
+    assert [True] == await stands(shared, third)
+
+
+async def test_who_does_not_look_any_more_keeps_nobody_out(shared: Shared) -> None:
+    first, gone, third = (Lease((PLACE,)) for _ in range(3))
+    assert [True, False, False] == await stands(shared, first, gone, third)
+    shared.store.refund(first)
+    await shared.at(499)
+    assert [False] == await stands(shared, third)
+    await shared.at(500)
+    assert [True] == await stands(shared, third)
+
+
+async def test_as_many_are_let_in_as_there_are_places(shared: Shared) -> None:
+    two = Bucket("slots", "gpu", parse("2 concurrent"))
+    leases = [Lease((two,)) for _ in range(5)]
+    assert [True, True, False, False, False] == await stands(shared, *leases)
+    shared.store.refund(leases[0])
+    shared.store.refund(leases[1])
+    assert [False, True, True] == await stands(shared, leases[4], leases[3], leases[2])
+
+
+async def test_the_place_of_who_was_killed_lapses_for_the_line(shared: Shared) -> None:
+    assert [True] == await stands(shared, Lease((PLACE,)))
+    await shared.at(29_999)
+    other = Lease((PLACE,))
+    assert [False] == await stands(shared, other)
+    await shared.at(30_000)
+    assert [True] == await stands(shared, other)
+
+
+async def test_who_leaves_just_as_it_is_let_in_holds_nothing(shared: Shared) -> None:
+    lease = Lease((PLACE,))
+    wait = shared.store.stand(lease)
+    wait.cancel()
+    shared.store.refund(lease)
+    await shared.written()
+    assert [True] == await stands(shared, Lease((PLACE,)))
