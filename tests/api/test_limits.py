@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -9,7 +10,9 @@ from openai import RateLimitError
 
 from tests.api.asking import ask, chat
 from tests.api.limited import CHAT, Limited, asked, left
+from tests.api.serving import both, serving, settings
 from tests.fake_upstream import Answer as Told
+from tests.fake_upstream import FakeUpstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -123,3 +126,21 @@ async def test_a_request_that_is_refused_before_it_is_sent_shows_the_limits(
     async with limited.serving(key='"10/year"') as facade:
         answer = await asked(facade, "ollama/llama3.1", tools=[], logit_bias={"1": 5})
         assert (400, 10) == (answer.status, left(answer, "requests"))
+
+
+async def test_addresses_are_told_apart_and_those_of_one_ipv6_network_are_not(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    """A client has 2**64 addresses of IPv6. What cannot be read is one address for all."""
+    text = f'[server]\nip_limits = ["1/year"]\ntrusted_proxies = ["127.0.0.1"]\n{both(fake)}'
+
+    async def status(address: str) -> int:
+        body = chat("openai/llama3.1")
+        return (await ask(facade, "POST", CHAT, body, x_forwarded_for=address)).status
+
+    async with serving(settings(tmp_path, text), fake) as facade:
+        assert [200, 200] == [await status("192.0.2.1"), await status("192.0.2.2")]
+        assert 429 == await status("::ffff:192.0.2.1")
+        assert [200, 429] == [await status("2001:db8::1"), await status("2001:db8::ffff:0:0:1")]
+        assert 200 == await status("2001:db8:0:1::1")
+        assert [200, 429] == [await status("somebody"), await status("anybody else")]
