@@ -228,6 +228,7 @@ class _Visit:
                 await self._handle(self.request, answer)
         except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
             _tell(error, answer)
+            _let_go(error)
 
     def stop(self, answer: AnswerWriter) -> None:
         _tell(Stopping("the facade is being stopped: try again"), answer)
@@ -236,6 +237,13 @@ class _Visit:
         """`took` is in seconds."""
         said = (self.request.method, quote(self.request.path), status or "left", took * 1000)
         _log.info("%s %s %s %.0f ms %s", *said, self._id)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Frames that know an error, and that it knows, would hold the request until a collection."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _name_of(host: str) -> str:

@@ -145,7 +145,10 @@ class Metrics:
         """It was not; or its client has left."""
         key = (meter.input, meter.asked, meter.upstream, meter.model)
         series = self._series.get(key) or self._new((meter.input, _OTHER, meter.upstream, _OTHER))
-        took = series.took.setdefault(_kind(error), Histogram(_SECONDS))
+        kind = _kind(error)
+        took = series.took.get(kind)
+        if took is None:
+            took = series.took[kind] = Histogram(_SECONDS)
         took.observe(perf_counter() - meter.began)
 
     def attempt_failed(self, upstream: str, error: UpstreamError) -> None:
