@@ -47,6 +47,10 @@ class Admission:
         lane = self._embedding if asker.lane == "embedding" else self._generation
         return lane.enter(asker)
 
+    def free(self, lane: Lane) -> int | None:
+        """Slots that nobody has, less those who wait; None: as many as come."""
+        return (self._embedding if lane == "embedding" else self._generation).free()
+
     def resize(self, room: Room) -> None:
         """Fewer slots drain down; more serve those who wait at once. Whoever waits stays."""
         self._generation.resize(room.slots, room.most_waiting)

@@ -164,6 +164,10 @@ class Line:
             self._leave(waiter)
             waiter.set_exception(self._gone())
 
+    def free(self) -> int | None:
+        free = self._slots - self._in_use - len(self._waiters)
+        return None if free == math.inf else int(free)
+
     def snapshot(self) -> LaneState:
         return LaneState(
             slots=None if self._slots == math.inf else int(self._slots),

@@ -110,10 +110,7 @@ class Sight:
 
     def free(self, route: Route, lane: Lane) -> int | None:
         queue = self._queues.get(route.upstream)
-        if queue is None:
-            return None
-        state = queue.snapshot()[lane]
-        return None if state.slots is None else state.slots - state.in_use - state.waiting
+        return queue.free(lane) if queue else None
 
     def latency(self, route: Route) -> float | None:
         return self._latencies.of(route, _now())
