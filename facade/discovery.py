@@ -29,7 +29,7 @@ from adapters.dialect import (
 )
 from adapters.errors import Kind, UpstreamError
 from facade.upstreams import Upstream
-from facade.waits import Wait, result_of
+from facade.waits import Askings, Wait, result_of
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Listing:
         self._targets: dict[str, Target] = {}  # as the latest refresh makes them
         self._facts: dict[str, tuple[float, Facts]] = {}  # by model, with when it was asked
         self._unsaid: dict[str, float] = {}  # the models whose facts could not be asked, and when
-        self._asking: dict[str, asyncio.Task[Facts]] = {}  # by the model whose facts are asked
+        self._asking = Askings[Facts]()
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at: float | None = None
         self.error: UpstreamError | None = None  # of the last refresh
@@ -177,9 +177,9 @@ class Listing:
 
     def close(self) -> None:
         """End what is under way."""
-        for asking in (self._refreshing, *self._asking.values()):
-            if asking is not None:
-                asking.cancel()
+        self._asking.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
 
     def _remembered(self, target: Target, *, for_good: bool) -> Facts | None:
         """What was said of the model; of the same bytes it holds `for_good`."""
@@ -209,19 +209,12 @@ class Listing:
         return (await self._facts_of(target)).remote is False
 
     async def _facts_of(self, target: Target) -> Facts:
-        """One asking at a time, for all who wait."""
-        asking = self._asking.get(target.model)
-        if asking is None:
-            asking = self._asking[target.model] = asyncio.create_task(self._ask_facts(target))
-        return await asyncio.shield(asking)
+        return await self._asking.answer(target.model, lambda: self._ask_facts(target))
 
     async def _ask_facts(self, target: Target) -> Facts:
         describes = cast(DescribesModels, self._describes)
-        try:
-            body = await self._upstream.ask(describes.describe_request(target.model))
-            facts = replace(describes.decode_facts(body), digest=target.facts.digest)
-        finally:
-            del self._asking[target.model]
+        body = await self._upstream.ask(describes.describe_request(target.model))
+        facts = replace(describes.decode_facts(body), digest=target.facts.digest)
         if len(self._facts) >= _MOST_TARGETS:
             self._facts.clear()
         self._facts[target.model] = (asyncio.get_running_loop().time(), facts)

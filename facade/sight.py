@@ -98,7 +98,12 @@ class Sight:
                     yield learning
 
     async def _learned(self, unknown: list[Wait[Target]], plan: Plan, wants: Wants) -> Plan:
-        await asyncio.wait(unknown, timeout=_PATIENCE)
+        try:
+            await asyncio.wait(unknown, timeout=_PATIENCE)
+        except asyncio.CancelledError:
+            for each in unknown:
+                each.cancel()
+            raise
         return fitted(plan, wants, self)
 
     def failing(self, route: Route) -> bool:

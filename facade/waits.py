@@ -8,11 +8,39 @@ Wait it gave is done.
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 Wait = asyncio.Future
+
+
+class Askings(Generic[T]):
+    """One asking at a time about each name, for all who wait; it ends when the last has left."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, tuple[asyncio.Task[T], set[object]]] = {}  # with who waits
+
+    async def answer(self, name: str, ask: Callable[[], Coroutine[object, object, T]]) -> T:
+        """What `ask` gives; it is called if nobody waits for that yet."""
+        if name not in self._under_way:
+            self._under_way[name] = (asyncio.create_task(ask()), set())
+        task, waiting = self._under_way[name]
+        myself = object()
+        waiting.add(myself)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            waiting.remove(myself)
+            if not waiting:
+                del self._under_way[name]
+                task.cancel()
+
+    def close(self) -> None:
+        """Whoever waits is cancelled."""
+        for task, _ in self._under_way.values():
+            task.cancel()
 
 
 async def result_of(step: T | Wait[T]) -> T:

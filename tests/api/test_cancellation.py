@@ -144,6 +144,20 @@ async def test_who_leaves_while_a_model_is_described_asks_it_nothing(facade: Fac
     assert [] == fake.requests_to("/api/chat")
 
 
+async def test_who_leaves_while_targets_are_described_asks_them_nothing(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    fake.script("/api/show", Answer(pause=Pause()))
+    said = both(fake) + '[models.any]\ntargets = ["ollama/llava", "openai/llava"]\n'
+    tool = {"type": "function", "function": {"name": "f"}}
+    async with serving(settings(tmp_path, said), fake) as facade:
+        async with opened(facade, "POST", CHAT, chat("any", tools=[tool])) as client:
+            request = await fake.came(path="/api/show")
+            await _left(fake, request, client.leave())
+        await facade.idle()
+    assert [] == fake.requests_to("/api/chat")
+
+
 async def test_who_leaves_while_models_are_listed_is_gone_at_once(
     fake: FakeUpstream, tmp_path: Path
 ) -> None:
