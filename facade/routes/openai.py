@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -88,15 +89,16 @@ class OpenAIFace:
         asked = call.request
 
         def encode(dialect: Dialect, target: Target) -> Sequence[Encoded] | Wait[Sequence[Encoded]]:
-            if not isinstance(dialect, Completes):
+            completes = _completes(dialect)  # type: ignore[arg-type]  # as any object, by identity
+            if completes is None:
                 raise _lacks("text completions", target)
 
             def encoded(call: CompletionCall) -> Sequence[Encoded]:
                 nonlocal asked
                 asked = call.request  # what is echoed is text
-                return dialect.encode_completion(call, target)
+                return completes.encode_completion(call, target)
 
-            return tokens.readable(call, "prompt", encoded, takes_tokens=dialect.takes_tokens)
+            return tokens.readable(call, "prompt", encoded, takes_tokens=completes.takes_tokens)
 
         ask = Ask(
             model=asked.model,
@@ -117,13 +119,14 @@ class OpenAIFace:
         call = requests.embedding(request.body)
 
         def encode(dialect: Dialect, target: Target) -> Sequence[Encoded] | Wait[Sequence[Encoded]]:
-            if not isinstance(dialect, Embeds):
+            embeds = _embeds(dialect)  # type: ignore[arg-type]  # the same
+            if embeds is None:
                 raise _lacks("embeddings", target)
             return tokens.readable(
                 call,
                 "input",
-                lambda call: [dialect.encode_embeddings(call, target)],
-                takes_tokens=dialect.takes_tokens,
+                lambda call: [embeds.encode_embeddings(call, target)],
+                takes_tokens=embeds.takes_tokens,
             )
 
         asked = call.request
@@ -229,6 +232,19 @@ def _has_media(messages: Sequence[Message]) -> bool:
     """Nearly all contents are texts, so only the others are looked into."""
     listed = [message.content for message in messages if isinstance(message.content, list)]
     return any(part.type in _MEDIA for parts in listed for part in parts)
+
+
+# Asked once per dialect: to look for a protocol's verbs takes as long as all of the translation.
+
+
+@lru_cache(maxsize=64)
+def _completes(dialect: Dialect) -> Completes | None:
+    return dialect if isinstance(dialect, Completes) else None
+
+
+@lru_cache(maxsize=64)
+def _embeds(dialect: Dialect) -> Embeds | None:
+    return dialect if isinstance(dialect, Embeds) else None
 
 
 def _lacks(what: str, target: Target) -> InvalidRequest:
