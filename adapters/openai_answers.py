@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from adapters import openai_finish as finish
 from adapters import openai_glance as glance
+from adapters import openai_plain as plain
 from adapters.dialect import Reply, Whole
 from adapters.errors import broken
 from adapters.openai_calls import call_id, text_of
@@ -29,42 +30,26 @@ class Form(NamedTuple):
 
 def completion(form: Form, body: bytes, reply: Reply) -> Whole:
     """A completion, patched where it breaks a rule."""
+    usage = plain.usage(body) if form is CHAT else None
+    if usage:
+        return Whole(body, usage)
     answer = glance.read(glance.answers, body)
     if not answer.choices:
         raise glance.no_answer(body, "the upstream's answer has no choices")
     changes = _mend_names(form, answer, reply)
-    if not _is_plain(answer.choices):
-        mended = Inside(
-            (place, changed)
-            for place, choice in enumerate(answer.choices)
-            if (changed := form.mend(place, choice, reply))
-        )
-        if mended:
-            changes["choices"] = mended
+    mended = Inside(
+        (place, changed)
+        for place, choice in enumerate(answer.choices)
+        if (changed := form.mend(place, choice, reply))
+    )
+    if mended:
+        changes["choices"] = mended
     counts = counted(answer.usage)
     if counts and counts.changes:
         changes["usage"] = counts.changes
     elif not counts and answer.usage is not None:
         changes["usage"] = None  # it is no usage
     return Whole(patched(body, changes), counts.usage if counts else None)
-
-
-def _is_plain(choices: list[glance.Choice]) -> bool:
-    """Whether it is one choice that is a text and no more, and ends as texts do."""
-    choice = choices[0]
-    message = choice.message
-    return (
-        len(choices) == 1
-        and choice.index == 0
-        and choice.finish_reason in ("stop", "length")
-        and not choice.error
-        and message is not None
-        and message.role == "assistant"
-        and isinstance(message.content, str)
-        and not message.tool_calls
-        and message.function_call is None
-        and not choice.has_odd_logprobs
-    )
 
 
 def _mend_names(form: Form, answer: glance.Answer, reply: Reply) -> Inside:
