@@ -63,16 +63,9 @@ class Lease:
         self.buckets = buckets
         self.tokens = tokens
         self.taken: Sequence[int] = ()  # requests, tokens or places; empty until granted
-        self.used: Sequence[int] = ()  # grains, right after; or before, where it was refused
+        self.used: list[int] = []  # grains, right after; or before, where it was refused
         self.ended = False
         self.id = ""  # where a store needs one
-
-    def after(self, tokens: int | None) -> Sequence[int]:
-        """Grains used, were it to end now with so many tokens; None: with a refund."""
-        if not self.taken:
-            return self.used
-        pairs = zip(self.buckets, self.taken, self.used, strict=True)
-        return [max(used + owed(it.limit, taken, tokens), 0) for it, taken, used in pairs]
 
 
 class Refusal(Struct, frozen=True):
@@ -165,7 +158,7 @@ def wait(limit: Limit, used: int, least: int) -> int:
     return -(-lacking // limit.rate) if limit.rate else PLACE_WAIT
 
 
-def decide(lease: Lease, used: Sequence[int]) -> Refusal | None:
+def decide(lease: Lease, used: list[int]) -> Refusal | None:
     """Grant the lease or refuse it, of buckets of which so much is used."""
     taken, after = [], []
     for bucket, grains in zip(lease.buckets, used, strict=True):
@@ -181,7 +174,7 @@ def decide(lease: Lease, used: Sequence[int]) -> Refusal | None:
     return None
 
 
-def _refused(lease: Lease, used: Sequence[int]) -> Refusal:
+def _refused(lease: Lease, used: list[int]) -> Refusal:
     """By the bucket that takes longest, the first of several."""
     waits = [
         wait(bucket.limit, grains, asked(bucket.limit, lease.tokens)[0])

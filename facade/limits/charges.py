@@ -162,19 +162,20 @@ class Charge:
 
     def _end(self, lease: Lease, used: int | None) -> None:
         """End the lease, unless it has ended; used None: refund it."""
-        if lease.ended or lease is NOTHING:
-            return
-        lease.used = lease.after(used)
         if used is None:
             self._limits.store.refund(lease)
         else:
             self._limits.store.settle(lease, used)
 
     def _tokens(self, buckets: Buckets) -> Tokens:
-        if not any(bucket.limit.kind == "tokens" for bucket in buckets):
+        for bucket in buckets:
+            if bucket.limit.kind == "tokens":
+                break
+        else:
             return NO_TOKENS
-        self._size = self._size or self._measure()
-        return self._size.reserve(self._limits.answers.expected(self._model))
+        size = self._size = self._size or self._measure()
+        learned = self._limits.answers.expected(self._model) if size.answer is None else 0
+        return size.reserve(learned)
 
     def _used(self) -> int:
         """Tokens, by the upstream's count; what it left out as it was guessed."""

@@ -72,11 +72,13 @@ class MemoryStore:
         lease.ended = True
         now = int(self._clock() * 1000)
         changed = []
-        for bucket, taken in zip(lease.buckets, lease.taken, strict=False):  # none untaken
+        for index, taken in enumerate(lease.taken):
+            bucket = lease.buckets[index]
             if change := owed(bucket.limit, taken, tokens):
                 level = self._scopes[bucket.scope].get(bucket.key)
-                used = (level.used_at(now) if level else 0) + change
-                changed.append((bucket, level, max(used, 0)))
+                used = max((level.used_at(now) if level else 0) + change, 0)
+                lease.used[index] = used
+                changed.append((bucket, level, used))
         self._keep(changed, now)
 
     def _keep(self, changed: Iterable[tuple[Bucket, _Level | None, int]], now: int) -> None:

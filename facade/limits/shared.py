@@ -196,8 +196,10 @@ class SharedStore:
         self._places.pop(lease.id, None)
         keys: list[str] = []
         given: list[str | int] = [lease.id]
-        for bucket, taken in zip(lease.buckets, lease.taken, strict=False):  # none if untaken
+        for index, taken in enumerate(lease.taken):
+            bucket = lease.buckets[index]
             if change := owed(bucket.limit, taken, tokens):
+                lease.used[index] = max(lease.used[index] + change, 0)
                 keys.append(PREFIX + bucket.key)
                 given += bucket.limit.rate, change
         if keys:
