@@ -193,6 +193,13 @@ class ListsLoaded(Protocol):
 
 
 @runtime_checkable
+class LoadsModels(ListsLoaded, Protocol):
+    """Can bring a model into memory without generating, as calls with these settings use it."""
+
+    def load_request(self, target: Target) -> UpstreamRequest: ...
+
+
+@runtime_checkable
 class TellsVersion(Protocol):
     """Can say which version of its server answers."""
 

@@ -19,7 +19,7 @@ from adapters.calls import Calls
 from adapters.dialect import Encoded, Facts, Model, Target, UpstreamRequest
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.ollama_answers import Expected, OllamaStream
-from adapters.ollama_messages import NativeMessage, native_messages
+from adapters.ollama_messages import instructed, native_messages
 from adapters.ollama_options import (
     Extras,
     extras,
@@ -60,7 +60,7 @@ class Ollama:
         options = merged(sampling(request, limit), native, target)
         messages = native_messages(request.messages, target.facts)
         if binding.forced:
-            messages = _instructed(messages, binding.forced.instructions())
+            messages = instructed(messages, binding.forced.instructions())
             options.values.pop("stop", None)  # it would cut the JSON that carries the call
         heartbeat = _heartbeat(binding, target)
         asks_logprobs = request.logprobs or (binding.tools and heartbeat)
@@ -176,6 +176,11 @@ class Ollama:
         size = options.get("num_ctx")
         return size if isinstance(size, int) else None
 
+    def load_request(self, target: Target) -> UpstreamRequest:
+        """Source: https://docs.ollama.com/faq (preload a model)"""
+        body = _base(target, Extras()) | {"stream": False}
+        return _post("/api/generate", body, target.options)
+
     def version_request(self) -> UpstreamRequest:
         return UpstreamRequest("GET", "/api/version")
 
@@ -236,14 +241,6 @@ def _heartbeat(binding: Bound, target: Target) -> bool | None:
     if binding.tools:
         return True if _knows(target, _LOGPROBS_AND_SHIFT) else None
     return False
-
-
-def _instructed(messages: list[NativeMessage], text: str) -> list[NativeMessage]:
-    """The text joined to the system message: some templates take only one, and it first."""
-    if messages[0].role != "system":
-        return [NativeMessage(role="system", content=text), *messages]
-    first = msgspec.structs.replace(messages[0], content=f"{messages[0].content}\n\n{text}")
-    return [first, *messages[1:]]
 
 
 def _texts(given: Input | None, param: str) -> list[str]:

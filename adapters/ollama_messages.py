@@ -257,3 +257,11 @@ def _answered(message: Message, called: Mapping[str, str], param: str) -> tuple[
 def _legacy_id(name: str) -> str:
     """Calls of the older spelling have no ids; templates that pair by id need one."""
     return f"call_{name}"
+
+
+def instructed(messages: list[NativeMessage], text: str) -> list[NativeMessage]:
+    """The text joined to the system message: some templates take only one, and it first."""
+    if messages[0].role != "system":
+        return [NativeMessage(role="system", content=text), *messages]
+    first = msgspec.structs.replace(messages[0], content=f"{messages[0].content}\n\n{text}")
+    return [first, *messages[1:]]

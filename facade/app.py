@@ -45,6 +45,7 @@ from facade.routes.operations import OperationsFace
 from facade.routing import Routing
 from facade.turns import Lane
 from facade.upstreams import Traits, Upstream
+from facade.warming import warmings
 from facade.wire.direct_client import DirectConnections
 from facade.wire.head import Busy
 from facade.wire.httpx_client import HttpxConnections
@@ -91,7 +92,8 @@ def build(settings: Settings) -> Application:
     }
     limits = _limits(settings, store)
     metrics = Metrics()
-    policy = Policy(settings.server, queues, metrics, limits)
+    warming = warmings(upstreams, queues)
+    policy = Policy(settings.server, queues, metrics, limits, warming)
     pipeline = Pipeline(routing, discovery, upstreams, policy)
     metrics.gauges = lambda: _gauges(pipeline, policy)
     edge = Edge(settings.server, keyring(settings.keys, settings.server.pepper), _new_id)
@@ -112,7 +114,8 @@ def build(settings: Settings) -> Application:
         discovery.refresh()
         yield
         await once.close()
-        discovery.close()
+        for close in (discovery.close, *(each.close for each in warming.values())):
+            close()
         for upstream in upstreams.values():
             await upstream.close()
         await store.close()
@@ -236,8 +239,10 @@ def _queue(
     upstream: Upstream, settings: UpstreamSettings, store: MemoryStore | SharedStore
 ) -> Admission:
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
-    queue = Admission(upstream.name, room, _now, upstream.memory)
-    upstream.when_asked(queue.look)
+    loading = upstream.loading
+    queue = Admission(upstream.name, room, _now, loading.memory if loading else lambda: None)
+    if loading:
+        loading.heard = queue.look
     if not isinstance(store, MemoryStore):
         queue.places = _places(upstream.name, settings, store)
     return queue

@@ -102,6 +102,7 @@ class Attempt(Struct):
     number: int = 1
     queued: float = 0.0
     patience: float = math.inf
+    warm: bool = False  # the target is asked only if its model is in memory
     begun: Callable[[], None] = _unheard
     charge: Charge | None = None  # None: nothing is limited
     stopwatch: Callable[[], None] | None = None  # called when the answer begins

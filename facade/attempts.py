@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.breaker import Breaker, Breakers, Rest
-from facade.errors import Busy, NoSlot, RateLimited
+from facade.errors import Busy, Cold, NoSlot, RateLimited
 from facade.planning import Route
 
 LONGEST_WAIT: Final = 5.0  # seconds of an upstream's Retry-After that a request waits itself
@@ -91,8 +91,8 @@ def decide(error: UpstreamError, so: So) -> Decision:
 class Course:
     """One request's way along its chain. `until`: when its time is over.
 
-    `patient`: a target that is busy is waited for. Else it is spared, and waited for only when
-    no other has answered, the one first whose line is the shortest.
+    `patient`: a target that is busy is waited for. Else it is spared, as one that is cold, and
+    waited for only when no other has answered, the one first whose turn comes soonest.
     """
 
     def __init__(
@@ -140,8 +140,13 @@ class Course:
 
     @property
     def patient(self) -> bool:
-        """Whether the target is to be waited for."""
-        return self._patient or self._at >= self._targets
+        """Whether a slot of the target is to be waited for."""
+        return self._patient or self.again
+
+    @property
+    def again(self) -> bool:
+        """Whether the target was spared before; now it is waited for, busy or cold."""
+        return self._at >= self._targets
 
     def began(self) -> None:
         """Content has come."""
@@ -165,9 +170,9 @@ class Course:
         Nothing was sent.
         """
         self.left()
-        if isinstance(error, Busy) and not self.patient:
+        if isinstance(error, Cold) or (isinstance(error, Busy) and not self.patient):
             self._spared.append((error.retry_after or 0.0, self._routes[self._at]))
-            self._move("busy")
+            self._move(error.code or "")
         elif isinstance(error, NoSlot):
             self._full.append(error)
             self._move(error.code or "")

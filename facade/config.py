@@ -73,14 +73,15 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
 
     Those in a list of their own are equals. One `*` in the alias matches any text; a target may
     repeat it by a `*` of its own. `retries` are extra attempts over the whole chain. `commit`:
-    what must be there before a stream begins. `busy`: whether a target without a free slot is
-    waited for, or the next one asked first.
+    what must be there before a stream begins. `busy`, `cold`: whether a target without a free
+    slot, or whose model is not in memory, is waited for, or the next one asked first.
     """
 
     targets: Annotated[tuple[str | Equals, ...], Meta(min_length=1)]
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     commit: Literal["first-token", "complete"] = "first-token"
     busy: Literal["wait", "next"] = "wait"
+    cold: Literal["wait", "next"] = "wait"
     limits: tuple[str, ...] = ()
 
     @property
@@ -102,7 +103,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 # fmt: off
 NOT_BUILT: Final = frozenset({
     "native_options",
-    "cold", "report_model",
+    "report_model",
     "jobs",
 })
 # fmt: on

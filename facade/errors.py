@@ -13,6 +13,7 @@
     ├── Stopping            503, the server is going down
     ├── NoSlot              503, nothing was sent to the upstream
     │   ├── Busy            no slot of it is free, and none was to be waited for
+    │   ├── Cold            its model is not in memory, and was not to be waited for
     │   ├── QueueFull       as many wait for it as may
     │   ├── WaitedOut       no slot of it was free in time
     │   └── UpstreamRemoved it left the configuration while its slot was waited for
@@ -154,6 +155,10 @@ class NoSlot(FacadeError):
 
 class Busy(NoSlot):
     code = "busy"
+
+
+class Cold(NoSlot):
+    code = "cold"
 
 
 class QueueFull(NoSlot):

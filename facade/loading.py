@@ -51,6 +51,12 @@ class Loading:
         self.known()
         return self._memory
 
+    async def memory_now(self) -> frozenset[str] | None:
+        """The same, asked anew where it is older than a second."""
+        if asyncio.get_running_loop().time() - self._asked_at >= _EVERY or self._asking:
+            await self.loaded()
+        return self._memory
+
     def note(self, model: str) -> None:
         """It has brought content, so it is in memory."""
         if self._memory is not None and model not in self._memory:

@@ -38,8 +38,9 @@ from facade.metrics import Metrics
 from facade.planning import Plan, Route
 from facade.routing import Routing
 from facade.sight import Sight
-from facade.slots import take_slot
+from facade.slots import sets_out, take_slot
 from facade.upstreams import Answering, Upstream
+from facade.warming import Warming
 from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
 from facade.wire.kept_alive import Silences
@@ -50,13 +51,14 @@ JSON: Final = {"content-type": "application/json"}
 
 class Policy(Struct, frozen=True):
     """`server` says how long a request may take, and be silent; `queues` are those of the upstreams
-    that have slots; `limits` None: nothing is limited.
+    that have slots; `limits` None: nothing is limited; `warming` of those that can load a model.
     """
 
     server: ServerSettings
     queues: Mapping[str, Admission]
     metrics: Metrics
     limits: Limits | None = None
+    warming: Mapping[str, Warming] = {}
 
 
 class Pipeline:
@@ -76,6 +78,7 @@ class Pipeline:
         self._silences = Silences(policy.server.keep_alive_comments)
         self._queues = policy.queues
         self._limits = policy.limits
+        self._warming = policy.warming
         self._metrics = policy.metrics
         self.breakers = Breakers[Route]()
         self._sight = Sight(discovery, policy.queues, self.breakers)
@@ -140,7 +143,7 @@ class Pipeline:
         attempt.begun = course.began
         while (route := course.target(now())) is not None:
             attempt.answer = HeldBack(answer) if holds_back else answer
-            _number(attempt, course)
+            sets_out(attempt, course, chain)
             wait: float | None = 0.0
             try:
                 await self._attempt(route, attempt)
@@ -182,6 +185,8 @@ class Pipeline:
         listing = self._discovery.listings[route.upstream]
         known = listing.target(route.model, describe=ask.media, local_only=ask.local_only)
         target = known if isinstance(known, Target) else await known
+        if attempt.warm and upstream.name in self._warming:
+            await self._warming[upstream.name].check(target)
         calls = await ask.encoded(upstream.dialect, target)
         for warning in calls[0].warnings:
             warn(headers, warning)
@@ -197,16 +202,6 @@ class Pipeline:
             if attempt.charge is not None:
                 attempt.charge.missed(error)
             raise
-
-
-def _number(attempt: Attempt, course: Course) -> None:
-    attempt.number = course.number
-    attempt.patience = attempt.ask.patience - attempt.queued if course.patient else 0.0
-    attempt.meter.fell_back = course.reason
-    if course.reason:
-        attempt.answer.headers["x-facade-fallback"] = course.reason
-    else:
-        attempt.answer.headers.pop("x-facade-fallback", None)
 
 
 Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]

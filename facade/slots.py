@@ -7,10 +7,25 @@ import math
 
 from facade.admission import Admission
 from facade.ask import Attempt
+from facade.attempts import Course
+from facade.config import ModelSettings
 from facade.held import Held
 from facade.line import Slot
 from facade.turns import Asker
 from facade.waits import result_of
+
+
+def sets_out(attempt: Attempt, course: Course, chain: ModelSettings) -> None:
+    """What the next attempt of a chain may wait for, and what it tells of those before it."""
+    ask = attempt.ask
+    attempt.number = course.number
+    attempt.patience = ask.patience - attempt.queued if course.patient else 0.0
+    attempt.warm = chain.cold == "next" and not (course.again or ask.prefers_local)
+    attempt.meter.fell_back = course.reason
+    if course.reason:
+        attempt.answer.headers["x-facade-fallback"] = course.reason
+    else:
+        attempt.answer.headers.pop("x-facade-fallback", None)
 
 
 async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) -> Slot:
@@ -18,18 +33,22 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
 
     Who has had one waits for the next as long as it may.
     """
-    now = asyncio.get_running_loop().time
-    ask, arrived = attempt.ask, now()
+    loop = asyncio.get_running_loop()
+    ask, arrived = attempt.ask, loop.time()
     caller, patience = ask.caller, min(attempt.patience, attempt.until - arrived)
     asker = Asker(caller.name or "", caller.band, ask.lane, model, patience, caller.weight)
-    try:
-        slot = await result_of(queue.enter(asker))
+    asked, places = queue.enter(asker), queue.places.get(ask.lane)
+    if isinstance(asked, Slot) and places is None:
+        slot = asked
         held.add(slot.release)
-        if places := queue.places.get(ask.lane):
-            await places.take(held, patience - (now() - arrived))
-        attempt.patience = math.inf
-        return slot
-    finally:
-        attempt.queued += now() - arrived
-        if attempt.queued:
+    else:
+        try:
+            slot = await result_of(asked)
+            held.add(slot.release)
+            if places is not None:
+                await places.take(held, patience - (loop.time() - arrived))
+        finally:
+            attempt.queued += loop.time() - arrived
             attempt.answer.headers["x-facade-queue-ms"] = str(round(attempt.queued * 1000))
+    attempt.patience = math.inf
+    return slot

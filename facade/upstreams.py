@@ -8,7 +8,7 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -82,7 +82,7 @@ class Upstream:
         self._alarms = Alarms()
         # Asked once: looking a protocol's verbs up costs more than all else of a request.
         self._amends = dialect if isinstance(dialect, Amends) else None
-        self._loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
+        self.loading = Loading(dialect, self.ask) if isinstance(dialect, ListsLoaded) else None
 
     async def open(
         self, encoded: Encoded, reply: Reply, held: Held, until: float, *, local_only: bool
@@ -95,51 +95,46 @@ class Upstream:
         clocks = Clocks(
             self.traits.timeouts,
             self._alarms,
-            loads=self._loading is not None,
+            loads=self.loading is not None,
             silent=encoded.stream is None or encoded.heartbeat is None,
             until=until,
         )
         held.add(clocks.stop)
-        if self._loading:
-            held.add(self._loading.watch(reply.model, clocks).stop)
+        if self.loading:
+            held.add(self.loading.watch(reply.model, clocks).stop)
         exchange = await self._exchange(encoded.request, reply.model, clocks, held, local_only)
         answering = Answering(exchange, encoded, reply, clocks)
         if encoded.stream:
             await answering.begin()
-        if self._loading:
-            self._loading.note(reply.model)
+        if self.loading:
+            self.loading.note(reply.model)
         return answering
 
-    async def ask(self, request: UpstreamRequest) -> bytes:
-        """A metadata request: its whole body, quickly or not at all."""
+    async def ask(self, request: UpstreamRequest, within: Timeouts | None = None) -> bytes:
+        """The whole answer to a request that does not generate: quickly or not at all.
+
+        `within` other times it has a connection such as calls have. Raises UpstreamError.
+        """
+        on = self._metadata if within is None else self._connections
         with Held() as held:
-            clocks = Clocks(_METADATA, self._alarms, loads=False, silent=True)
+            clocks = Clocks(within or _METADATA, self._alarms, loads=False, silent=True)
             held.add(clocks.stop)
-            exchange, error = await self._send(self._metadata, request, clocks, held, False)
+            exchange, error = await self._send(on, request, clocks, held, False)
             if error is not None:
                 raise error
             return await read_whole(exchange, clocks, _LONGEST_WHOLE)
 
     def loaded(self) -> Mapping[str, Facts] | None:
         """The models that were in memory lately; None: it cannot be known."""
-        return self._loading.known() if self._loading else None
-
-    def when_asked(self, heard: Callable[[], object]) -> None:
-        """Call this whenever it was asked what is in memory."""
-        if self._loading:
-            self._loading.heard = heard
-
-    def memory(self) -> frozenset[str] | None:
-        """The names of the models in memory, as far as was heard; None: it does not say."""
-        return self._loading.memory() if self._loading else None
+        return self.loading.known() if self.loading else None
 
     def limits(self, model: str) -> RateLimits | None:
         """The rate limits that this model was last told to have, as far as they still hold."""
         return self._limits.of(model, self._alarms.time())
 
     async def close(self) -> None:
-        if self._loading:
-            self._loading.close()
+        if self.loading:
+            self.loading.close()
         await self._connections.close()
         await self._metadata.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from adapters.dialect import Facts, Model, UpstreamRequest, named_remote
+from adapters.dialect import Facts, Model, Target, UpstreamRequest, named_remote
 from adapters.errors import Kind, UpstreamError
 from adapters.ollama import Ollama
 from tests.adapters.ollama_calls import failed
@@ -17,6 +19,17 @@ def test_metadata_is_asked_by_its_paths() -> None:
     assert UpstreamRequest("GET", "/api/tags") == DIALECT.list_request()
     assert UpstreamRequest("GET", "/api/ps") == DIALECT.loaded_request()
     assert UpstreamRequest("GET", "/api/version") == DIALECT.version_request()
+    target = Target("local", "m", options={"num_ctx": 8192}, keep_alive="10m")
+    load = DIALECT.load_request(target)
+    assert ("POST", "/api/generate") == (load.method, load.path)
+    assert {
+        "model": "m",
+        "stream": False,
+        "truncate": False,
+        "shift": False,  # as every call says it: another value would load the model again
+        "keep_alive": "10m",
+        "options": {"num_ctx": 8192},
+    } == json.loads(load.body)
     described = DIALECT.describe_request("hf.co/a/b:Q4")
     assert UpstreamRequest("POST", "/api/show", b'{"model":"hf.co/a/b:Q4"}') == described
 

@@ -59,6 +59,7 @@ targets = ["local/llama3.1", "cloud/org/gpt-4o-mini"]
 retries = 0
 commit = "complete"
 busy = "next"
+cold = "next"
 
 [models."gpt-*"]
 targets = ["local/*"]
@@ -111,6 +112,7 @@ def full(folder: Path) -> Settings:
                 retries=0,
                 commit="complete",
                 busy="next",
+                cold="next",
             ),
             "gpt-*": ModelSettings(targets=("local/*",)),
         },

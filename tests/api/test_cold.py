@@ -1,0 +1,127 @@
+"""`cold = "next"`: while a model is loaded another target answers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import pytest
+
+from tests.api.asking import Answer, ask, chat
+from tests.api.chains import ALIAS, MODEL, Link, Pair, chain, provenance
+from tests.api.queues import CHAT, OLLAMA, in_line
+from tests.api.serving import Facade, serving
+from tests.fake_upstream import Answer as Told
+from tests.fake_upstream import Pause, faults
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LOAD: Final = "/api/generate"
+FIRST: Final = ("one", "1", None)
+NEXT: Final = ("two", "1", "cold")
+
+
+def cold(pair: Pair, **alias: str) -> AbstractAsyncContextManager[Facade]:
+    """A facade whose alias means first an Ollama with nothing in memory, then a cloud."""
+    pair.one.models.loaded.clear()
+    more = 'keep_alive = "10m"\noptions = { num_ctx = 8192 }'
+    links = [Link(pair.one.url, "ollama", more), Link(pair.two.url)]
+    return serving(chain(pair.folder, *links, **{"cold": '"next"', **alias}), pair.one)
+
+
+async def asked(facade: Facade, **headers: str) -> Answer:
+    return await ask(facade, "POST", CHAT, chat(ALIAS), **headers)
+
+
+async def test_a_cold_model_is_loaded_once_while_the_next_target_answers(pair: Pair) -> None:
+    pair.one.script(LOAD, Told(body=(b'{"done":true}',), pause=Pause()))
+    async with cold(pair) as facade:
+        for _ in range(3):
+            assert NEXT == provenance(await asked(facade))
+        load = await pair.one.came(path=LOAD)
+        said = {key: load.json.get(key) for key in ("model", "prompt", "keep_alive", "options")}
+        assert {
+            "model": MODEL,
+            "prompt": None,  # so nothing is generated
+            "keep_alive": "10m",
+            "options": {"num_ctx": 8192},
+        } == said
+        pair.one.models.loaded.add(f"{MODEL}:latest")
+        pair.one.release()
+        while NEXT == provenance(answer := await asked(facade)):
+            pass
+        assert FIRST == provenance(answer)
+    assert 1 == len(pair.one.requests_to(LOAD))
+    assert 1 == len(pair.one.requests_to(OLLAMA))
+
+
+async def test_without_it_a_cold_model_is_waited_for(pair: Pair) -> None:
+    async with cold(pair, cold='"wait"') as facade:
+        assert FIRST == provenance(await asked(facade))
+    assert [] == pair.one.requests_to(LOAD)
+
+
+async def test_a_loaded_model_is_asked(pair: Pair) -> None:
+    async with cold(pair) as facade:
+        pair.one.models.loaded.add(f"{MODEL}:latest")
+        assert FIRST == provenance(await asked(facade))
+    assert [] == pair.one.requests_to(LOAD)
+
+
+async def test_where_the_next_target_fails_the_cold_one_is_waited_for(pair: Pair) -> None:
+    pair.two.fault(faults.Status(500))
+    async with cold(pair, retries="0") as facade:
+        answer = await asked(facade)
+        assert (200, ("one", "2", None)) == (answer.status, provenance(answer))
+
+
+@pytest.mark.parametrize("constraint", ["prefer_local", "local_only"])
+async def test_who_wants_a_local_answer_waits_for_the_load(constraint: str, pair: Pair) -> None:
+    async with cold(pair) as facade:
+        answer = await asked(facade, x_facade_constraints=constraint)
+        assert FIRST == provenance(answer)
+    assert [] == pair.two.requests_to(CHAT)
+
+
+async def test_where_nothing_tells_what_is_loaded_the_target_is_asked(pair: Pair) -> None:
+    pair.one.fault(faults.Status(500), times=None, path="/api/ps")
+    async with cold(pair) as facade:
+        assert FIRST == provenance(await asked(facade))
+
+
+async def test_a_load_that_fails_is_not_tried_with_every_request(pair: Pair) -> None:
+    pair.one.script(LOAD, Told(500, body=(b'{"error":"there is no room for it"}',)))
+    async with cold(pair) as facade:
+        for _ in range(3):
+            assert NEXT == provenance(await asked(facade))
+        await pair.one.came(path=LOAD)
+        for _ in range(3):
+            assert NEXT == provenance(await asked(facade))
+    assert 1 == len(pair.one.requests_to(LOAD))
+
+
+async def test_two_models_do_not_push_each_other_out_with_every_request(pair: Pair) -> None:
+    """The second is loaded only when the first has been there for a while."""
+    async with cold(pair) as facade:
+        assert NEXT == provenance(await asked(facade))
+        await facade.until(lambda: f"{MODEL}:latest" in pair.one.models.loaded)
+        pair.one.models.loaded.clear()  # as if the other had been loaded in its place
+        pair.one.models.loaded.add("qwen3:latest")
+        while FIRST == provenance(answer := await asked(facade)):
+            pass
+        assert NEXT == provenance(answer)
+        assert NEXT == provenance(await asked(facade))
+    assert 1 == len(pair.one.requests_to(LOAD))
+
+
+async def test_a_load_waits_for_a_slot_and_ends_with_the_facade(pair: Pair) -> None:
+    async with cold(pair) as facade:
+        pair.one.fault(faults.HangBeforeHeaders(), path=OLLAMA)
+        running = await in_line(facade, chat("one/qwen3"))
+        await pair.one.came(path=OLLAMA)
+        assert NEXT == provenance(await asked(facade))
+        assert [] == pair.one.requests_to(LOAD)
+        pair.one.fault(faults.HangBeforeHeaders(), path=LOAD)
+        pair.one.release()
+        assert 200 == (await running).status
+        await pair.one.came(path=LOAD)
