@@ -130,18 +130,18 @@ class Charge:
     def see(self, chunks: Iterable[Chunk]) -> None:
         """What the upstream has sent."""
         for chunk in chunks:
-            if chunk.usage is not None:
-                self._usages.append(chunk.usage)
-            elif chunk.commits:
+            if chunk.commits:
                 self._begun = True
                 self._deltas += _events(chunk)
+            if chunk.usage is not None:
+                self._count(chunk.usage)
 
     def whole(self, answer: Whole) -> None:
         """The answer is complete, and came in one piece; shows what is left."""
         if answer.usage is None:
             self._deltas = len(answer.body) // _BYTES
         else:
-            self._usages.append(answer.usage)
+            self._count(answer.usage)
         self.settle()
         self.show()
 
@@ -150,8 +150,7 @@ class Charge:
         used = self._used()
         size = self._size
         if size and size.answer is None:
-            done = sum(usage.completion_tokens for usage in self._usages) or self._deltas
-            self._limits.answers.note(self._model, done // size.choices)
+            self._limits.answers.note(self._model, self._done() // size.choices)
         self._end(self._upstream, used)
         self._end(self._caller, used)
 
@@ -185,8 +184,16 @@ class Charge:
         prompt = sum(usage.prompt_tokens for usage in usages)
         if len(usages) > size.prompts:  # calls of one prompt were all sent it, but it counts once
             prompt = prompt * size.prompts // len(usages)
-        done = sum(usage.completion_tokens for usage in usages)
-        return (prompt or size.prompt.likely) + (done or self._deltas)
+        return (prompt or size.prompt.likely) + self._done()
+
+    def _done(self) -> int:
+        return sum(usage.completion_tokens for usage in self._usages) + self._deltas
+
+    def _count(self, usage: Usage) -> None:
+        """A call's usage is there; it stands for the deltas of that call."""
+        self._usages.append(usage)
+        if usage.completion_tokens:
+            self._deltas = 0
 
 
 class Answering(Protocol):
