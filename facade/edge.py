@@ -33,7 +33,8 @@ _log = logging.getLogger("facade.requests")
 _EXPOSED: Final = (
     "x-request-id, retry-after, retry-after-ms, x-should-retry, "
     "x-facade-upstream, x-facade-model, x-facade-attempts, "
-    "x-facade-fallback, x-facade-queue-ms, x-facade-warning, " + ", ".join(SHOWN)
+    "x-facade-fallback, x-facade-queue-ms, x-facade-warning, idempotent-replayed, "
+    + ", ".join(SHOWN)
 )
 
 
