@@ -86,12 +86,17 @@ def _unheard() -> None:
     pass
 
 
+def _unlooked(_: float) -> None:
+    pass
+
+
 class Attempt(Struct):
     """What the attempts of a request share, and what is so of this one.
 
     `until`: when the request's time is over, by the loop's time. `queued`: the seconds that it
     has waited for slots; `patience`: those that it waits for the next one. `begun` is called
-    when a stream has its first content.
+    when a stream has its first content, `still` with the time when a slot was waited for: may the
+    target still be asked?
     """
 
     ask: Ask
@@ -104,5 +109,6 @@ class Attempt(Struct):
     patience: float = math.inf
     warm: bool = False  # the target is asked only if its model is in memory
     begun: Callable[[], None] = _unheard
+    still: Callable[[float], None] = _unlooked
     charge: Charge | None = None  # None: nothing is limited
     stopwatch: Callable[[], None] | None = None  # called when the answer begins

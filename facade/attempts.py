@@ -88,6 +88,16 @@ def decide(error: UpstreamError, so: So) -> Decision:
     return Decision(Step.AGAIN, wait=asked + backoff * (1 + so.jitter) / 2)
 
 
+class Resting(NoSlot):
+    """The target has failed others while a slot of it was waited for."""
+
+    code = "breaker_open"
+
+    def __init__(self, rest: Rest) -> None:
+        super().__init__("the target is left alone for a moment", retry_after=rest.seconds)
+        self.rest = rest
+
+
 class Course:
     """One request's way along its chain. `until`: when its time is over.
 
@@ -148,6 +158,16 @@ class Course:
         """Whether the target was spared before; now it is waited for, busy or cold."""
         return self._at >= self._targets
 
+    def check(self, now: float) -> None:
+        """Look at the target again, after a wait: only one probes it. Raises Resting."""
+        breaker = self._breakers.find(self._routes[self._at])
+        if breaker is None or self._probes:
+            return
+        rest = breaker.rest(now)
+        if rest is not None:
+            raise Resting(rest)
+        self._breaker, self._probes = breaker, breaker.begin()
+
     def began(self) -> None:
         """Content has come."""
         if self._probes and self._breaker:
@@ -170,7 +190,9 @@ class Course:
         Nothing was sent.
         """
         self.left()
-        if isinstance(error, Cold) or (isinstance(error, Busy) and not self.patient):
+        if isinstance(error, Resting):
+            self._skip(error.rest)
+        elif isinstance(error, Cold) or (isinstance(error, Busy) and not self.patient):
             self._spared.append((error.retry_after or 0.0, self._routes[self._at]))
             self._move(error.code or "")
         elif isinstance(error, NoSlot):

@@ -140,7 +140,7 @@ class Pipeline:
             attempt.until,
             patient=chain.busy == "wait" or attempt.ask.prefers_local,
         )
-        attempt.begun = course.began
+        attempt.begun, attempt.still = course.began, course.check
         while (route := course.target(now())) is not None:
             attempt.answer = HeldBack(answer) if holds_back else answer
             sets_out(attempt, course, chain)

@@ -50,5 +50,7 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
         finally:
             attempt.queued += loop.time() - arrived
             attempt.answer.headers["x-facade-queue-ms"] = str(round(attempt.queued * 1000))
+        if not attempt.answer.started:
+            attempt.still(loop.time())
     attempt.patience = math.inf
     return slot

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import FINAL, Incomplete, Kind, UpstreamError, broken
-from facade.attempts import LONGEST_COOLING, LONGEST_WAIT, Course, Decision, So, Step, decide
+from facade.attempts import (
+    LONGEST_COOLING,
+    LONGEST_WAIT,
+    Course,
+    Decision,
+    Resting,
+    So,
+    Step,
+    decide,
+)
 from facade.breaker import CONSECUTIVE, REST, Breakers
 from facade.planning import Route
 
@@ -117,3 +126,22 @@ def test_a_probe_that_was_not_sent_proves_nothing() -> None:
     assert route == course.target(REST)
     course.failed(UpstreamError(Kind.CONFINED, "it is not local"), REST, 0.0)
     assert breaker.begin()  # the next is the probe again
+
+
+def test_of_those_who_waited_one_probes_a_target_that_may_be_back() -> None:
+    breakers = Breakers[Route]()
+    route = Route("one", "m")
+    first, second = (Course([route], 0, breakers, until=100.0) for _ in range(2))
+    assert route == first.target(0.0) == second.target(0.0)
+    first.check(0.0)  # nothing has been wrong with it
+    for _ in range(CONSECUTIVE):
+        breakers.of(route).failed(1.0, probe=False)
+    with pytest.raises(Resting) as resting:
+        first.check(2.0)
+    assert REST - 1.0 == resting.value.retry_after
+    first.check(1.0 + REST)
+    first.check(1.0 + REST)  # it is the probe itself
+    with pytest.raises(Resting):
+        second.check(1.0 + REST)
+    first.good(2.0 + REST)
+    second.check(2.0 + REST)
