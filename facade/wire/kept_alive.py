@@ -33,16 +33,11 @@ class Silences:
         """The writer of a stream that is not to be silent until `held` lets go."""
         if not self._period:
             return answer
-        stream = KeptAlive(answer)
-        self._streams[stream] = None
-        held.add(lambda: self._end(stream))
+        stream = KeptAlive(answer, self._streams)
+        held.add(stream.close)
         if self._timer is None:
             self._look_later()
         return stream
-
-    def _end(self, stream: KeptAlive) -> None:
-        del self._streams[stream]
-        stream.close()
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._period, self._look)
@@ -60,10 +55,15 @@ class Silences:
 class KeptAlive:
     """An AnswerWriter before another. It has started where content has, not where comments have.
 
-    `looks`: how often it was found silent since something was written.
+    Until it is closed it is among the `streams`. `looks`: how often it was found silent since
+    something was written.
     """
 
-    def __init__(self, answer: AnswerWriter) -> None:
+    __slots__ = ("_answer", "_streams", "headers", "looks", "started")
+
+    def __init__(self, answer: AnswerWriter, streams: dict[KeptAlive, None]) -> None:
+        streams[self] = None
+        self._streams = streams
         self.headers: dict[str, str] = {}
         self.started = False
         self.looks = 0
@@ -99,6 +99,7 @@ class KeptAlive:
 
     def close(self) -> None:
         """What is known of an answer that has not started goes with the error it becomes."""
+        del self._streams[self]
         if not self.started:
             self._answer.headers |= self.headers
 

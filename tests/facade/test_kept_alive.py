@@ -135,4 +135,4 @@ class SlowAnswer(KeptAlive):
     """A writer to nobody."""
 
     def __init__(self) -> None:
-        super().__init__(self)
+        super().__init__(self, {})
