@@ -105,7 +105,8 @@ async def test_each_fault_is_told_as_its_row_says(
     assert row == await _observed(row.fault, partial(_raw, facade))
     assert row == await _observed(row.fault, partial(_by_sdk, sdk))
     # A kept connection that ends unanswered may have been stale: that one is asked again.
-    assert 8 == len(facade.fake.requests) or isinstance(row.fault, faults.CutBeforeHeaders)
+    calls = [each for each in facade.fake.requests if each.path != "/api/ps"]  # for the queue
+    assert 8 == len(calls) or isinstance(row.fault, faults.CutBeforeHeaders)
 
 
 @pytest.mark.parametrize("row", HANGS, ids=lambda row: str(row.fault))
