@@ -12,33 +12,20 @@ from collections.abc import Callable, Mapping
 from litestar.types import Receive, Send
 
 from facade.errors import TooLarge
-from facade.waits import Wait
-from facade.wire.answer import READ_AHEAD
 from facade.wire.connection import SLICE, Stalls, raw_headers
+from facade.wire.written import Written
 
 _Message = dict[str, object]
 
 
-class AsgiAnswer:
-    """The AnswerWriter of one ASGI request; `stalled` is called if its client takes nothing."""
+class AsgiAnswer(Written):
+    """The AnswerWriter of one ASGI request."""
 
     def __init__(self, send: Send, stalls: Stalls, stalled: Callable[[], None]) -> None:
-        self.headers: dict[str, str] = {}
-        self.status: int | None = None
-        self.complete = False  # nothing is left to be sent
+        super().__init__(stalls, stalled)
         self._send = send
-        self._stalls = stalls
-        self._stalled = stalled
-        self._pieces: list[bytes] = []
-        self._held = 0
-        self.ended = False
         self._sender: asyncio.Task[None] | None = None
         self._wakes: asyncio.Event | None = None  # the sender's, where there is one
-        self._room: Wait[None] | None = None
-
-    @property
-    def started(self) -> bool:
-        return self.status is not None
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -52,22 +39,9 @@ class AsgiAnswer:
         self._wakes = asyncio.Event()
         self._sender = asyncio.create_task(self._run())
 
-    def write(self, data: bytes) -> None:
-        if data:
-            self._pieces.append(data)
-            self._held += len(data)
-            self._wake()
-
-    def drained(self) -> Wait[None] | None:
-        if self._held < READ_AHEAD:
-            return None
-        if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
-        return self._room
-
     def end(self) -> None:
         self.ended = True
-        self._wake()
+        self._send_soon()
 
     async def sent(self) -> None:
         """Wait until the client has been given everything."""
@@ -93,10 +67,9 @@ class AsgiAnswer:
             for piece, final in self._slices():
                 last = self.complete = final and self.ended and not self._pieces
                 await self._timed(_body(piece, more=not last))
-                self._held -= len(piece)
-                self._make_room()
+                self._gone(len(piece))
 
-    def _wake(self) -> None:
+    def _send_soon(self) -> None:
         if self._wakes is not None:
             self._wakes.set()
 
@@ -118,12 +91,6 @@ class AsgiAnswer:
         self._stalls.begin(self._stalled)
         await self._send(message)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
         self._stalls.end(self._stalled)
-
-    def _make_room(self) -> None:
-        if self._room is not None and self._held < READ_AHEAD:
-            if not self._room.done():
-                self._room.set_result(None)
-            self._room = None
 
 
 def _body(body: bytes, *, more: bool) -> _Message:

@@ -11,35 +11,23 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from facade.waits import Wait
-from facade.wire.answer import READ_AHEAD
 from facade.wire.connection import SLICE, Connection, Stalls
+from facade.wire.written import Written
 
 
 def _nobody() -> None: ...
 
 
-class ConnectedAnswer:
-    """The AnswerWriter of one request; `stalled` is called if its client takes nothing."""
+class ConnectedAnswer(Written):
+    """The AnswerWriter of one request on a connection of our own server."""
 
     def __init__(self, connection: Connection, stalls: Stalls, stalled: Callable[[], None]) -> None:
-        self.headers: dict[str, str] = {}
-        self.status: int | None = None
-        self.ended = False
-        self.complete = False  # nothing is left to be written
+        super().__init__(stalls, stalled)
         self._connection = connection
-        self._stalls = stalls
-        self._stalled = stalled
         self._chunked = False
         self._head = b""
-        self._pieces: list[bytes] = []
-        self._held = 0
         self._turn: asyncio.Handle | None = None
-        self._room: Wait[None] | None = None
         self._sent: Wait[None] | None = None
-
-    @property
-    def started(self) -> bool:
-        return self.status is not None
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -63,20 +51,7 @@ class ConnectedAnswer:
         if self._chunked:
             self.headers["transfer-encoding"] = "chunked"
         self._head = self._connection.begin(status, self.headers)
-        self._write_soon()
-
-    def write(self, data: bytes) -> None:
-        if data:
-            self._pieces.append(data)
-            self._held += len(data)
-            self._write_soon()
-
-    def drained(self) -> Wait[None] | None:
-        if self._held < READ_AHEAD:
-            return None
-        if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
-        return self._room
+        self._send_soon()
 
     def end(self) -> None:
         self.ended = True
@@ -107,35 +82,35 @@ class ConnectedAnswer:
         if not self.complete:
             self._stalls.begin(self._stalled)
 
-    def _write_soon(self) -> None:
+    def _send_soon(self) -> None:
         if self._turn is None and not self._connection.paused:
             self._turn = asyncio.get_running_loop().call_soon(self.resume)
 
     def _write_slice(self) -> None:
-        pieces = self._pieces
-        held = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        if len(held) > SLICE:
-            pieces.append(held[SLICE:])
-            held = held[:SLICE]
-        self._held -= len(held)
-        self.complete = self.ended and not pieces
+        held = self._next_slice()
+        self.complete = self.ended and not self._pieces
         self._connection.write(self._head + self._framed(held))
         self._head = b""
-        if self._room is not None and self._held < READ_AHEAD:
-            self._settle(self._room)
-            self._room = None
+        self._gone(len(held))
         if self.complete:
             self._connection.finish()
-            self._settle(self._sent)
+            if self._sent is not None and not self._sent.done():
+                self._sent.set_result(None)
+
+    def _next_slice(self) -> bytes:
+        """What goes next of the pieces. Where it is much, it is cut once, not for each slice."""
+        pieces = self._pieces
+        if self._held > SLICE:
+            if len(pieces[0]) != SLICE:
+                held = b"".join(pieces)
+                pieces[:] = [held[at : at + SLICE] for at in range(0, len(held), SLICE)]
+            return pieces.pop(0)
+        held = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return held
 
     def _framed(self, data: bytes) -> bytes:
         if not self._chunked:
             return data
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return chunk + b"0\r\n\r\n" if self.complete else chunk
-
-    @staticmethod
-    def _settle(wait: Wait[None] | None) -> None:
-        if wait is not None and not wait.done():
-            wait.set_result(None)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facade.errors import TooLarge
-from facade.wire import asgi
+from facade.wire import asgi, written
 from facade.wire.asgi import AsgiAnswer, read_body
 from facade.wire.connection import Stalls, raw_headers
 from tests.facade.slow_client import SlowClient
@@ -23,7 +23,7 @@ SLICE: Final = 8
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "READ_AHEAD", READ_AHEAD)
+    monkeypatch.setattr(written, "READ_AHEAD", READ_AHEAD)
     monkeypatch.setattr(asgi, "SLICE", SLICE)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facade.wire import connected_answer
+from facade.wire import connected_answer, written
 from facade.wire.connected_answer import ConnectedAnswer
 from facade.wire.connection import Stalls
 from tests.facade.slow_client import SlowConnection
@@ -21,7 +21,7 @@ SLICE: Final = 8
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connected_answer, "READ_AHEAD", READ_AHEAD)
+    monkeypatch.setattr(written, "READ_AHEAD", READ_AHEAD)
     monkeypatch.setattr(connected_answer, "SLICE", SLICE)
 
 
