@@ -102,7 +102,8 @@ def embeddings(call: EmbeddingCall, expected: int, body: bytes, reply: Reply) ->
     vectors = answer.embeddings
     if len(vectors) != expected:
         raise broken(f"Ollama gave {len(vectors)} embeddings for {expected} inputs")
-    if not all(memoryview(vector)[:1].tobytes() == b"[" for vector in vectors):
+    heads = [memoryview(vector)[:2].tobytes() for vector in vectors]
+    if not all(head.startswith(b"[") and head != b"[]" for head in heads):
         raise broken("Ollama gave an embedding that is no list of numbers")
     _check_dimensions(call.request.dimensions, vectors[0])
     base64 = call.request.encoding_format == "base64"

@@ -74,7 +74,7 @@ def _mend_chat(place: int, choice: glance.Choice, reply: Reply) -> Inside:
     elif legacy and legacy.name:
         stop = "function_call"
     changes = _mend_choice(place, choice, stop)
-    if message is None and not choice.finish_reason:
+    if message is None and changes.get("finish_reason", choice.finish_reason) != "content_filter":
         raise broken("a choice of the upstream's answer has no message")
     message = message or glance.Message()  # a filter took it
     if message.content is glance.ABSENT:

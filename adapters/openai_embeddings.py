@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -18,6 +19,8 @@ from adapters.errors import InvalidRequest, UpstreamError, broken
 from adapters.openai_counts import prompt_counted, within
 from adapters.patching import Inside, patched
 from adapters.wire import NULL, EmbeddingRequest
+
+_EMPTY: Final = (b"[]", b'""')
 
 
 class _Vector(Struct, frozen=True):
@@ -48,7 +51,7 @@ def embeddings(request: EmbeddingRequest, body: bytes, _: Reply) -> Whole:
         told = f"the upstream gave {len(answer.data)} embeddings for {expected} inputs"
         raise glance.no_answer(body, told)
     body, vectors = _in_order(body, answer)
-    if not all(vector.startswith((b"[", b'"')) for vector in vectors):
+    if not all(vector.startswith((b"[", b'"')) and vector not in _EMPTY for vector in vectors):
         raise broken("the upstream sent an embedding that is no list of numbers")
     changes, counts = _rewritten(request, vectors), prompt_counted(answer.usage)
     if counts.changes:

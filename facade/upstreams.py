@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Final
 
 from msgspec import Struct, field
@@ -178,7 +179,8 @@ class Upstream:
         if not 400 <= exchange.status < 600:
             return exchange, broken(f"the upstream answered {exchange.status}")
         body = await _read_error(exchange, clocks)
-        return exchange, self.dialect.decode_error(exchange.status, exchange.headers, body)
+        headers = {"date": formatdate(usegmt=True), **exchange.headers}  # not every server says it
+        return exchange, self.dialect.decode_error(exchange.status, headers, body)
 
 
 class Answering:
