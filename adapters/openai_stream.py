@@ -2,7 +2,8 @@
 
 Strategy: glance at an event, collect as changes what breaks a rule, and rewrite it only if
 there are any. One id, created and model over the stream; usage apart and last; an error event
-ends it; it is complete once every choice has ended, whether [DONE] comes or not.
+ends it; it is complete once every choice has ended, whether [DONE] comes or not. That it ends is
+told with what follows, so that no answer that fails then was ever called whole.
 Source: https://platform.openai.com/docs/api-reference/chat/streaming
 """
 
@@ -57,6 +58,7 @@ class OpenAIStream:
         self._choices: dict[int, ChoiceRules] = {}
         self._answered = False  # whether a choice came
         self._usage: Chunk | None = None
+        self._last: Chunk | None = None  # the end, until what follows shows that it is
         self._failure: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
@@ -73,7 +75,20 @@ class OpenAIStream:
             self._failure, self.done = error, True
             if not chunks:
                 raise
+        return self._but_the_end(chunks)
+
+    def _but_the_end(self, chunks: list[Chunk]) -> list[Chunk]:
+        """All but the chunk that ends the last choice: an answer that fails has not ended."""
+        if self._last:
+            chunks = [self._last, *chunks]
+            self._last = None
+        if chunks and chunks[-1].finish and (self._failure or not self.done) and self._ended:
+            self._last = chunks.pop()
         return chunks
+
+    @property
+    def _ended(self) -> bool:
+        return all(choice.finish for choice in self._choices.values())
 
     def _feed(self, data: bytes, chunks: list[Chunk]) -> bytes:
         """Take a run of events, or one event; gives the bytes that follow."""
@@ -100,7 +115,9 @@ class OpenAIStream:
             raise
         if not self._begun:
             _refuse_other_bodies(self._head)
-        return chunks if self.done else chunks + self._end(marked=False)
+        if not self.done:
+            chunks += self._end(marked=False)
+        return [self._last, *chunks] if self._last else chunks
 
     def _take(self, event: bytes) -> list[Chunk]:
         json = event.strip()

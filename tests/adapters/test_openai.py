@@ -77,6 +77,7 @@ def test_only_content_and_an_end_commit() -> None:
             event('{"role":"assistant"}'),
             event('{"content":"a"}'),
             event("{}", '"stop"'),
+            "[DONE]",
         )
     )
     assert [False, False, True, True] == [chunk.commits for chunk in chunks]
@@ -152,7 +153,7 @@ def test_closing_a_complete_stream_without_done_ends_it() -> None:
     decoder = OpenAIStream(CHAT, REPLY)
     decoder.feed(sse(event('{"role":"assistant"}', '"stop"')))
     assert not decoder.done
-    assert [] == decoder.close()
+    assert ["stop"] == [chunk.finish for chunk in decoder.close()]
     assert decoder.done
 
 

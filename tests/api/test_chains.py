@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
@@ -203,3 +205,15 @@ async def test_a_client_that_leaves_during_a_wait_stops_the_chain(pair: Pair) ->
         client.leave()
         await facade.idle()
     assert (1, 0) == (calls(pair.one), calls(pair.two))
+
+
+async def test_a_date_is_understood_of_an_upstream_that_does_not_tell_its_own(
+    pair: Pair,
+) -> None:
+    later = formatdate(time.time() + 600, usegmt=True)
+    pair.one.fault(faults.Status(429, headers={"retry-after": later}))
+    async with pair.serving() as facade:
+        answer = await ask(facade, "POST", CHAT, chat(ALIAS))
+        assert ("two", "2", "rate_limited") == provenance(answer)
+        await ask(facade, "POST", CHAT, chat(ALIAS))
+    assert (1, 2) == (calls(pair.one), calls(pair.two))
