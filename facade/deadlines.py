@@ -82,6 +82,11 @@ class Clocks:
         self.waits_for_content = False
         self._set("total", self._total)
 
+    def flows(self) -> None:
+        """An answer in one piece comes: from now on it is not silent."""
+        self._silent = False
+        self.content()
+
     async def guard(self, step: Wait[T], *, idle: bool = False) -> T:
         """The result of `step`; raises the timeout if a clock runs out first.
 

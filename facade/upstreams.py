@@ -263,6 +263,8 @@ async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
         if not piece:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.append(piece)
+        if clocks.waits_for_content and not piece.isspace():  # some send blanks while they work
+            clocks.flows()
         size += len(piece)
         if size > most:
             raise broken(f"the upstream's answer is larger than {most} bytes")

@@ -201,7 +201,7 @@ WHOLE: Final = [
 
 
 @pytest.mark.parametrize(("dialect", "path", "body"), WHOLE)
-async def test_an_answer_in_one_piece_is_bound_by_total_alone(
+async def test_an_answer_in_one_piece_is_bound_by_total_alone_until_it_comes(
     fake: FakeUpstream, tmp_path: Path, dialect: str, path: str, body: Json
 ) -> None:
     body = {"model": f"{dialect}/nomic-embed-text", **body}
@@ -213,6 +213,13 @@ async def test_an_answer_in_one_piece_is_bound_by_total_alone(
         fake.fault(faults.HangBeforeContent())
         answer = await ask(facade, "POST", path, body)
         assert (504, TOTAL) == (answer.status, late(answer))
+
+
+async def test_idle_bounds_silence_in_one_piece(fake: FakeUpstream, tmp_path: Path) -> None:
+    fake.script(CHAT, Sent(200, body=(b" ", Pause(0.4), b'{"id"', Pause()), framing="chunked"))
+    async with timed(fake, tmp_path, idle=0.2, total=30) as facade:
+        answer = await ask(facade, "POST", CHAT, chat("openai/m"))
+    assert (504, IDLE) == (answer.status, late(answer))
 
 
 _STAMP: Final = {"model": "m", "created_at": "2026-01-01T00:00:00Z"}
