@@ -41,7 +41,7 @@ class Limit(Struct, frozen=True):
 _FORMS: Final = "write it like '60/minute', '100000 tokens/minute' or '4 concurrent'"
 _CONCURRENT: Final = re.compile(r"([0-9]+) *concurrent", re.IGNORECASE)
 _TOKENS: Final = re.compile(r"([0-9]+) *tokens *(?=/|per )", re.IGNORECASE)
-_NOTHING: Final = re.compile(r"\b0+\b")
+_NOTHING: Final = re.compile(r"(?<![0-9])0+(?![0-9])")
 _LONGEST: Final = 64  # characters
 _MOST: Final = 2**50  # grains; eightfold debts are still exact where numbers are floats (Lua)
 

@@ -51,6 +51,8 @@ def test_a_full_period_gives_back_exactly_the_amount(written: str) -> None:
         ("4 concurrent/minute", "is no limit"),
         ("0/minute", "lets nothing through"),
         ("60/0 minutes", "lets nothing through"),
+        ("60/0minutes", "lets nothing through"),
+        ("0concurrent", "lets nothing through"),
         ("00 concurrent", "lets nothing through"),
         ("9" * 60 + "/day", "cannot be counted exactly"),
         ("9" * 5000 + "/day", "... is no limit"),
