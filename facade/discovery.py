@@ -80,7 +80,9 @@ class Listing:
     def loaded(self, model: str) -> bool | None:
         """Whether the model was in memory lately; None: it cannot be known."""
         loaded = self._upstream.loaded()
-        return None if loaded is None else named(loaded, model) is not None
+        if loaded is None or named_remote(model) or self._known_target(model).facts.remote:
+            return None
+        return named(loaded, model) is not None
 
     def window(self, model: str) -> int | None:
         """The tokens that the model's context has: as configured, as loaded, or as listed."""

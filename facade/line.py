@@ -17,6 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from adapters.dialect import named_remote
 from facade.auth import Band
 from facade.errors import Busy, QueueFull, UpstreamRemoved, WaitedOut
 from facade.turns import Asker, Turn, Turns
@@ -246,7 +247,7 @@ class Line:
         loads = None
         if 1 < self._slots < math.inf:  # else it is alone, or nothing was to be held back
             known = self._loaded()
-            if known is not None and model not in known:
+            if known is not None and model not in known and not named_remote(model):
                 loads = model
                 self._turns.held.add(model)
         return Slot(self, self._clock(), waited, loads)

@@ -11,7 +11,7 @@ import pytest
 from tests.api.asking import Answer, ask, chat, opened
 from tests.api.queues import CHAT, OLLAMA, in_line, said
 from tests.api.serving import serving, settings, upstream
-from tests.fake_upstream import FakeUpstream, faults
+from tests.fake_upstream import FakeUpstream, Model, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,3 +92,19 @@ async def test_who_asks_for_a_loaded_model_does_not_wait_for_a_load(
         assert ["qwen3", *["llama3.1"] * 3] == asked_for(cold)
         cold.release()
         assert [200] * 4 == await statuses(loads)
+
+
+async def test_calls_of_a_model_that_runs_elsewhere_do_not_wait_for_one_another(
+    tmp_path: Path,
+) -> None:
+    """It is never in memory here."""
+    async with FakeUpstream([Model("big:cloud")]) as passing:
+        passing.models.loaded.clear()
+        passing.fault(faults.HangBeforeHeaders(), times=2, path=OLLAMA)
+        text = upstream("ollama", passing.url, slots="4")
+        async with serving(settings(tmp_path, text), passing) as facade:
+            asked = [await in_line(facade, chat("ollama/big:cloud")) for _ in range(2)]
+            await passing.came(2, path=OLLAMA)
+            for _ in asked:
+                passing.release()
+            assert [200, 200] == await statuses(asked)
