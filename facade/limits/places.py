@@ -12,7 +12,7 @@ import asyncio
 from functools import partial
 from typing import Final, Protocol
 
-from facade.errors import WaitedOut
+from facade.errors import Busy, WaitedOut
 from facade.held import Held
 from facade.limits.buckets import Bucket, Lease, Said
 from facade.limits.grammar import parse
@@ -26,7 +26,7 @@ class Standing(Protocol):
 
     def stand(self, lease: Lease) -> Wait[Said]: ...
 
-    def refund(self, lease: Lease) -> None: ...
+    def leave(self, lease: Lease) -> None: ...
 
 
 class Places:
@@ -37,15 +37,17 @@ class Places:
         self._buckets = (Bucket("slots", name, parse(f"{slots} concurrent")),)
 
     async def take(self, held: Held, patience: float) -> None:
-        """Hold a place. Raises WaitedOut when none was free for so many seconds."""
+        """Hold a place. Raises WaitedOut when none was free for so many seconds, Busy for none."""
         now = asyncio.get_running_loop().time
         until = now() + patience
         lease = Lease(self._buckets)
-        held.add(partial(self._store.refund, lease))
+        held.add(partial(self._store.leave, lease))
         while await self._store.stand(lease) is not None:
+            if patience <= 0:
+                raise Busy("other processes have all slots: try again later", retry_after=1.0)
             if now() >= until:
                 raise WaitedOut(
-                    f"other processes had all slots for {max(patience, 0):g} s: try again later",
+                    f"other processes had all slots for {patience:g} s: try again later",
                     retry_after=1.0,
                 )
             await asyncio.sleep(LOOKS)

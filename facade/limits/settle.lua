@@ -1,5 +1,6 @@
 -- Ends a lease. KEYS: its buckets. ARGV: the lease, then of each bucket: rate, and the grains to
--- add to what is used, which may be negative; places have rate 0.
+-- add to what is used, which may be negative; places have rate 0,
+-- and so has the line before them.
 -- Reads all before it writes: a bucket that stands there twice was taken once.
 
 local used, at = {}, {}

@@ -26,6 +26,7 @@ from valkey.exceptions import ValkeyError
 from facade.errors import LimitsUnavailable
 from facade.limits.buckets import (
     PLACE_WAIT,
+    Bucket,
     Lease,
     Refusal,
     Said,
@@ -91,10 +92,17 @@ class SharedStore:
         """Stand in line for the lease's one place; None if it was its turn. Else to be repeated."""
         (bucket,) = lease.buckets
         lease.id = lease.id or next(self._ids)
-        places = PREFIX + bucket.key
-        keys = [places, f"{places}:line", f"{places}:left"]
+        keys = _of_line(bucket)
         given = [lease.id, int(LAPSE * 1000), PLACE_WAIT, bucket.limit.amount, _STANDS]
         return self._asked(lease, self._line, keys, given)
+
+    def leave(self, lease: Lease) -> None:
+        """Give the lease's place back, or up what it stands in line for. Harmless twice."""
+        if lease.id and not lease.ended:
+            lease.ended = True
+            self._places.pop(lease.id, None)
+            keys = _of_line(*lease.buckets)
+            self._send(_Call(self._settle, keys, [lease.id, *(0, 0) * len(keys)], _ignore))
 
     def _asked(
         self, lease: Lease, script: str, keys: Sequence[str], given: Sequence[Any]
@@ -216,6 +224,12 @@ def connected(url: str) -> Valkey:
     once = Retry(NoBackoff(), 0)  # a refund that came twice would be one too many
     client: Valkey = Valkey.from_url(url, socket_connect_timeout=_PATIENCE, retry=once)
     return client
+
+
+def _of_line(bucket: Bucket) -> list[str]:
+    """The keys of its places, of the line before them, and of when each in it has left."""
+    places = PREFIX + bucket.key
+    return [places, f"{places}:line", f"{places}:left"]
 
 
 def _ignore(_: object) -> None:

@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.store]
 
 CHAT: Final = "/v1/chat/completions"
 OLLAMA: Final = "/api/chat"
+LOAD: Final = "/api/generate"
 BODY: Final = chat("ollama/llama3.1")
+SPARED: Final = '[models.spared]\ntargets = ["ollama/llama3.1"]\nbusy = "next"\n'
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def both(store: str, fake: FakeUpstream, tmp_path: Path) -> Iterator[list[Elsewh
     """Two processes before an upstream of one slot, which holds every answer until it is let go."""
     fake.fault(faults.HangBeforeHeaders(), times=None, path=OLLAMA)
     quiet = '[server]\nlog_level = "error"\n'
-    text = f'{quiet}[store]\nurl = "{store}"\n{upstream("ollama", fake.url, slots="1")}'
+    text = f'{quiet}[store]\nurl = "{store}"\n{upstream("ollama", fake.url, slots="1")}{SPARED}'
     with processes(tmp_path, text, 2) as both:
         yield both
 
@@ -104,5 +106,38 @@ async def test_who_does_not_wait_is_told_that_other_processes_have_the_slots(
     async with opened(both[0], "POST", CHAT, BODY):
         await fake.came(path=OLLAMA)
         answer = await ask(both[1], "POST", CHAT, BODY, x_facade_patience="0")
-        assert (503, "queue_timeout") == (answer.status, answer.error["code"])
+        assert (503, "busy") == (answer.status, answer.error["code"])
         assert "1" == answer.headers["retry-after"]
+
+
+async def test_a_busy_target_that_is_the_only_one_is_waited_for_whoever_has_its_slot(
+    both: list[Elsewhere], client: Valkey, fake: FakeUpstream
+) -> None:
+    async with opened(both[0], "POST", CHAT, BODY):
+        await fake.came(path=OLLAMA)
+        waiting = asyncio.create_task(ask(both[1], "POST", CHAT, chat("spared")))
+        await looked(client, 3)
+        fake.release()
+        await fake.came(2, path=OLLAMA)
+        fake.release()
+        assert 200 == (await waiting).status
+
+
+async def test_a_model_is_loaded_in_a_slot_that_no_other_process_has(
+    store: str, client: Valkey, fake: FakeUpstream, tmp_path: Path
+) -> None:
+    fake.models.loaded.clear()
+    fake.fault(faults.HangBeforeHeaders(), path=OLLAMA)
+    local = upstream("ollama", fake.url, slots="1")
+    targets = 'targets = ["ollama/qwen3", "openai/qwen3"]'
+    alias = f'[models.cold]\n{targets}\ncold = "next"\n'
+    text = f'[store]\nurl = "{store}"\n{local}{upstream("openai", fake.url)}{alias}'
+    with processes(tmp_path, text, 2) as (one, other):
+        async with opened(one, "POST", CHAT, BODY):
+            await fake.came(path=OLLAMA)
+            answer = await ask(other, "POST", CHAT, chat("cold"))
+            assert "cold" == answer.headers["x-facade-fallback"]
+            await looked(client, 3)
+            assert [] == fake.requests_to(LOAD)
+            fake.release()
+            await fake.came(path=LOAD)

@@ -152,28 +152,37 @@ async def test_who_stands_in_line_comes_in_order_however_often_the_others_look(
 ) -> None:
     first, second, third = (Lease((PLACE,)) for _ in range(3))
     assert [True, False, False] == await stands(shared, first, second, third)
-    shared.store.refund(first)
+    shared.store.leave(first)
     assert [False, False, True] == await stands(shared, third, third, second)
-    shared.store.refund(second)
+    shared.store.leave(second)
     assert [True] == await stands(shared, third)
 
 
 async def test_who_does_not_look_any_more_keeps_nobody_out(shared: Shared) -> None:
     first, gone, third = (Lease((PLACE,)) for _ in range(3))
     assert [True, False, False] == await stands(shared, first, gone, third)
-    shared.store.refund(first)
+    shared.store.leave(first)
     await shared.at(499)
     assert [False] == await stands(shared, third)
     await shared.at(500)
     assert [True] == await stands(shared, third)
 
 
+async def test_who_left_the_line_keeps_nobody_out(shared: Shared) -> None:
+    first, *gone, last = (Lease((PLACE,)) for _ in range(5))
+    assert [True, False, False, False] == await stands(shared, first, *gone)
+    for lease in (*gone, first):
+        shared.store.leave(lease)
+        shared.store.leave(lease)
+    assert [True] == await stands(shared, last)
+
+
 async def test_as_many_are_let_in_as_there_are_places(shared: Shared) -> None:
     two = Bucket("slots", "gpu", parse("2 concurrent"))
     leases = [Lease((two,)) for _ in range(5)]
     assert [True, True, False, False, False] == await stands(shared, *leases)
-    shared.store.refund(leases[0])
-    shared.store.refund(leases[1])
+    shared.store.leave(leases[0])
+    shared.store.leave(leases[1])
     assert [False, True, True] == await stands(shared, leases[4], leases[3], leases[2])
 
 
@@ -190,6 +199,6 @@ async def test_who_leaves_just_as_it_is_let_in_holds_nothing(shared: Shared) -> 
     lease = Lease((PLACE,))
     wait = shared.store.stand(lease)
     wait.cancel()
-    shared.store.refund(lease)
+    shared.store.leave(lease)
     await shared.written()
     assert [True] == await stands(shared, Lease((PLACE,)))
