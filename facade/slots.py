@@ -20,7 +20,10 @@ def sets_out(attempt: Attempt, course: Course, chain: ModelSettings) -> None:
     ask = attempt.ask
     attempt.number = course.number
     attempt.patience = ask.patience - attempt.queued if course.patient else 0.0
-    attempt.warm = chain.cold == "next" and not (course.again or ask.prefers_local)
+    loads = (
+        chain.cold == "next" and ask.lane == "generation"
+    )  # what only embeds cannot be loaded so
+    attempt.warm = loads and not (course.again or ask.prefers_local)
     attempt.meter.fell_back = course.reason
     if course.reason:
         attempt.answer.headers["x-facade-fallback"] = course.reason

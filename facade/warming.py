@@ -14,11 +14,11 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.dialect import LoadsModels, Target
+from adapters.dialect import LoadsModels, Target, named_remote
 from adapters.errors import UpstreamError
 from facade.admission import Admission
 from facade.deadlines import Timeouts
-from facade.errors import Cold, NoSlot
+from facade.errors import Cold, LimitsUnavailable, NoSlot
 from facade.held import Held
 from facade.turns import Asker
 from facade.upstreams import Upstream
@@ -40,7 +40,12 @@ class Warming:
         self._loaded_at = -math.inf
 
     async def check(self, target: Target) -> None:
-        """Raises Cold where the model is not in memory, as far as is known; then it is loaded."""
+        """Raises Cold where the model is not in memory, as far as is known; then it is loaded.
+
+        One that runs elsewhere is never in memory here.
+        """
+        if target.facts.remote or named_remote(target.model):
+            return
         loading = self._upstream.loading
         memory = await loading.memory_now() if loading else None
         if memory is None or target.model in memory:
@@ -63,15 +68,22 @@ class Warming:
         try:
             with Held() as held:
                 if self._queue is not None:
-                    asker = Asker("", "normal", "generation", target.model, most)
-                    held.add((await result_of(self._queue.enter(asker))).release)
+                    await _take_slot(self._queue, target.model, most, held)
                 within = Timeouts(load=most, first_token=most, idle=most, total=most)
                 await self._upstream.ask(self._dialect.load_request(target), within)
-        except (NoSlot, UpstreamError) as error:
+        except (NoSlot, LimitsUnavailable, UpstreamError) as error:
             _log.warning("%s: a model was not loaded: %s", target.upstream, error)
         finally:
             self._load = None
             self._loaded_at = asyncio.get_running_loop().time()
+
+
+async def _take_slot(queue: Admission, model: str, patience: float, held: Held) -> None:
+    """As any call does: see facade.slots."""
+    asker = Asker("", "normal", "generation", model, patience)
+    held.add((await result_of(queue.enter(asker))).release)
+    if places := queue.places.get(asker.lane):
+        await places.take(held, patience)
 
 
 def warmings(

@@ -6,13 +6,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
+from facade.config import ModelSettings, Settings
 from tests.api.asking import Answer, ask, chat
 from tests.api.chains import ALIAS, MODEL, Link, Pair, chain, provenance
 from tests.api.queues import CHAT, OLLAMA, in_line
 from tests.api.serving import Facade, serving
 from tests.fake_upstream import Answer as Told
-from tests.fake_upstream import Pause, faults
+from tests.fake_upstream import FakeUpstream, Model, Pause, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,3 +127,35 @@ async def test_a_load_waits_for_a_slot_and_ends_with_the_facade(pair: Pair) -> N
         pair.one.release()
         assert 200 == (await running).status
         await pair.one.came(path=LOAD)
+
+
+def told_of(said: Settings, *models: str) -> Settings:
+    """Each of these models of the first upstream as an alias, with the second behind it."""
+    aliases = {
+        name: ModelSettings(targets=(f"one/{name}", f"two/{name}"), cold="next") for name in models
+    }
+    return replace(said, models=aliases)
+
+
+async def test_what_only_embeds_is_waited_for_as_no_request_without_a_prompt_loads_it(
+    pair: Pair,
+) -> None:
+    pair.one.models.loaded.clear()
+    said = chain(pair.folder, Link(pair.one.url, "ollama"), Link(pair.two.url))
+    async with serving(told_of(said, "nomic-embed-text"), pair.one) as facade:
+        body = {"model": "nomic-embed-text", "input": "Hi"}
+        assert FIRST == provenance(await ask(facade, "POST", "/v1/embeddings", body))
+    assert [] == pair.one.requests_to(LOAD)
+
+
+async def test_a_model_that_runs_elsewhere_is_never_cold(pair: Pair) -> None:
+    """Ollama passes it on, and `/api/ps` does not tell of it."""
+    names = ("mine", "big:cloud")
+    async with FakeUpstream([Model("mine:latest", remote="big:1t"), Model("big:cloud")]) as passing:
+        passing.models.loaded.clear()
+        said = chain(pair.folder, Link(passing.url, "ollama"), Link(pair.two.url))
+        async with serving(told_of(said, *names), passing) as facade:
+            await ask(facade, "GET", "/v1/models")  # from then on it is known
+            for name in names:
+                assert FIRST == provenance(await ask(facade, "POST", CHAT, chat(name)))
+        assert [] == passing.requests_to(LOAD)
