@@ -1,8 +1,8 @@
-"""The answer-writer port over a client's connection: no task, no message, one write a turn.
+"""The answer-writer port over a client's connection: no task, no message, nothing in between.
 
-Strategy: what is written in one turn of the loop leaves in one write at its end, or at once
-where nothing more can come. While the client has not taken what it was given, the rest is held
-here, so that it is known how much that is.
+Strategy: what is written goes at once, as far as the client takes it (the loop gathers the writes
+of one turn). While it has not taken what it was given, the rest is held here, so that it is known
+how much that is.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ class ConnectedAnswer(Written):
         self._head = self._connection.begin(status, self.headers)
         self._send_soon()
 
+    def write(self, data: bytes) -> None:
+        if self._held or len(data) > SLICE or self._connection.paused:
+            super().write(data)
+        elif data:
+            self._connection.write(self._head + self._framed(data))
+            self._head = b""
+            self._mind_pause()
+
     def end(self) -> None:
         self.ended = True
         self.resume()
@@ -80,6 +88,10 @@ class ConnectedAnswer(Written):
                 return
             self._write_slice()
         if not self.complete:
+            self._stalls.begin(self._stalled)
+
+    def _mind_pause(self) -> None:
+        if self._connection.paused:
             self._stalls.begin(self._stalled)
 
     def _send_soon(self) -> None:

@@ -69,27 +69,49 @@ def test_any_interleaving_of_writing_and_taking_gives_every_byte_in_order(
     asyncio.run(test())
 
 
-async def test_what_is_written_in_one_turn_leaves_in_one_write() -> None:
+async def test_what_is_written_goes_at_once_and_what_was_held_in_one_write() -> None:
+    client = SlowConnection()
+    client.take(2)
+    answer = _answer(client)
+    answer.start(200, {})
+    for piece in (b"a", b"b", b"", b"c", b"d"):
+        answer.write(piece)
+    assert [b"200 |a", b"b"] == client.written
+    client.take(1)
+    assert [b"200 |a", b"b", b"cd"] == client.written
+    answer.close()
+
+
+async def test_a_head_goes_in_the_turn_in_which_it_was_begun() -> None:
     client = SlowConnection()
     client.take()
     answer = _answer(client)
     answer.start(200, {})
-    for piece in (b"a", b"b", b"", b"c"):
-        answer.write(piece)
-    assert [] == client.written
     await asyncio.sleep(0)
-    assert [b"200 |abc"] == client.written
+    assert [b"200 |"] == client.written
     answer.close()
 
 
-async def test_an_answer_that_ends_in_the_turn_in_which_it_began_is_one_write() -> None:
+async def test_who_pauses_with_what_went_at_once_is_watched() -> None:
+    client = SlowConnection()
+    client.take(1)
+    stalled = asyncio.Event()
+    answer = ConnectedAnswer(client, Stalls(0.04), stalled.set)
+    client.watch(_never, answer.resume)
+    answer.start(200, {})
+    answer.write(b"a")
+    await asyncio.wait_for(stalled.wait(), 5)
+    answer.close()
+
+
+async def test_an_answer_that_ends_in_the_turn_in_which_it_began_has_its_head_once() -> None:
     client = SlowConnection(chunked=True)
     client.take()
     answer = _answer(client)
     answer.start(200, {})
     answer.write(b"ab")
     answer.end()
-    assert [b"200 transfer-encoding=chunked|2\r\nab\r\n0\r\n\r\n"] == client.written
+    assert [b"200 transfer-encoding=chunked|2\r\nab\r\n", b"0\r\n\r\n"] == client.written
     await answer.sent()
 
 
@@ -159,6 +181,7 @@ async def test_who_waits_for_room_goes_on_when_there_is_some_or_leaves() -> None
 
 async def test_an_answer_that_is_closed_writes_nothing_more() -> None:
     client = SlowConnection()
+    client.paused = True
     answer = _answer(client)
     answer.start(200, {})
     answer.write(b"x")
