@@ -50,6 +50,7 @@ class _Embedded(Struct, frozen=True):
     prompt_eval_count: int | None = None
 
 
+_BEGINS: Final = re.compile(rb"\[\s*-?[0-9]")  # a list of numbers
 _NUMBERS: Final = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)")
 _tags = msgspec.json.Decoder(_Tags)
 _show = msgspec.json.Decoder(_Show)
@@ -102,8 +103,7 @@ def embeddings(call: EmbeddingCall, expected: int, body: bytes, reply: Reply) ->
     vectors = answer.embeddings
     if len(vectors) != expected:
         raise broken(f"Ollama gave {len(vectors)} embeddings for {expected} inputs")
-    heads = [memoryview(vector)[:2].tobytes() for vector in vectors]
-    if not all(head.startswith(b"[") and head != b"[]" for head in heads):
+    if not all(_BEGINS.match(memoryview(vector)) for vector in vectors):
         raise broken("Ollama gave an embedding that is no list of numbers")
     _check_dimensions(call.request.dimensions, vectors[0])
     base64 = call.request.encoding_format == "base64"

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/embeddings/object
 
 from __future__ import annotations
 
+import re
 import struct
 from base64 import b64decode, b64encode
 from typing import Final
@@ -20,7 +21,7 @@ from adapters.openai_counts import prompt_counted, within
 from adapters.patching import Inside, patched
 from adapters.wire import NULL, EmbeddingRequest
 
-_EMPTY: Final = (b"[]", b'""')
+_BEGINS: Final = re.compile(rb'\[\s*-?[0-9]|"[^"]')  # a list of numbers, or packed ones
 
 
 class _Vector(Struct, frozen=True):
@@ -51,7 +52,7 @@ def embeddings(request: EmbeddingRequest, body: bytes, _: Reply) -> Whole:
         told = f"the upstream gave {len(answer.data)} embeddings for {expected} inputs"
         raise glance.no_answer(body, told)
     body, vectors = _in_order(body, answer)
-    if not all(vector.startswith((b"[", b'"')) and vector not in _EMPTY for vector in vectors):
+    if not all(map(_BEGINS.match, vectors)):
         raise broken("the upstream sent an embedding that is no list of numbers")
     changes, counts = _rewritten(request, vectors), prompt_counted(answer.usage)
     if counts.changes:

@@ -95,7 +95,8 @@ async def test_a_vendor_that_takes_text_only_gets_text(tmp_path: Path, fake: Fak
     async with serving(settings(tmp_path, text), fake) as facade:
         answer = await ask(facade, "POST", EMBED, langchain("m/nomic-embed-text", x_own=[1.0]))
     assert 200 == answer.status
-    assert (["hello world", "hello"], [1.0]) == (fake.last.json["input"], fake.last.json["x_own"])
+    (sent,) = fake.requests_to(EMBED)
+    assert (["hello world", "hello"], [1.0]) == (sent.json["input"], sent.json["x_own"])
     assert 2 == len([unpacked(each["embedding"]) for each in answer.json["data"]])
 
 
