@@ -119,10 +119,16 @@ class SharedStore:
 
     def renew(self) -> None:
         """Hold all places for another LAPSE seconds."""
+        for call in self._renewals():
+            self._send(call)
+
+    def _renewals(self) -> list[_Call]:
+        """One call, if any place is held."""
         held = [(key, lease) for lease, keys in self._places.items() for key in keys]
-        if held:
-            keys, leases = zip(*held, strict=True)
-            self._send(_Call(self._renew, keys, [int(LAPSE * 1000), *leases], _ignore))
+        if not held:
+            return []
+        keys, leases = zip(*held, strict=True)
+        return [_Call(self._renew, keys, [int(LAPSE * 1000), *leases], _ignore)]
 
     async def written(self) -> None:
         """Wait until all that was asked is answered, or has failed."""
@@ -142,6 +148,8 @@ class SharedStore:
 
     async def _make_trips(self) -> None:
         while self._waiting:
+            if self._failing:  # it may have forgotten who holds a place
+                self._waiting = self._renewals() + self._waiting
             calls, self._waiting = self._waiting[:_TRIP], self._waiting[_TRIP:]
             answers: list[Any]
             try:
@@ -215,7 +223,7 @@ class SharedStore:
 
     async def _keep_renewing(self) -> None:
         while True:
-            await asyncio.sleep(LAPSE / 3)
+            await asyncio.sleep(_PATIENCE if self._failing else LAPSE / 3)
             self.renew()
 
 

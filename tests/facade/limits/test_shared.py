@@ -85,6 +85,36 @@ async def test_a_renewed_place_does_not_lapse_and_one_that_is_not_does(shared: S
     assert isinstance(await take(shared, Lease((PLACE,))), Refusal), "another's place"
 
 
+async def test_a_place_that_lapsed_while_its_process_was_stopped_is_taken_again(
+    shared: Shared,
+) -> None:
+    """Its request goes on, so nobody else is let in."""
+    lease, other = Lease((PLACE,)), Lease((PLACE,))
+    assert await take(shared, lease) is None
+    await shared.at(30_000)
+    assert await take(shared, other) is None
+    await shared.renew()
+    shared.store.refund(other)
+    assert isinstance(await take(shared, Lease((PLACE,))), Refusal)
+    shared.store.refund(lease)
+    assert await take(shared, Lease((PLACE,))) is None
+
+
+async def test_a_server_that_comes_back_empty_is_told_who_holds_a_place_before_all_else() -> None:
+    with server.ending() as apart:
+        store = SharedStore(connected(apart.url))
+        held = Lease((PLACE,))
+        assert await result_of(store.take(held)) is None
+        apart.end()
+        with pytest.raises(LimitsUnavailable):
+            await result_of(store.take(Lease((PLACE,))))
+        apart.start()
+        assert isinstance(await result_of(store.take(Lease((PLACE,)))), Refusal)
+        store.refund(held)
+        assert await result_of(store.take(Lease((PLACE,)))) is None
+        await store.close()
+
+
 async def test_what_has_drained_is_not_kept_in_the_server(client: Valkey) -> None:
     store = SharedStore(client)
     await result_of(store.take(Lease((PLACE, HOURLY))))
