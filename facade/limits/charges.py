@@ -33,6 +33,9 @@ NOTHING: Final = Lease(())
 
 _ADDRESSES: Final = 4096  # whose buckets are not made anew
 _BYTES: Final = 3  # of an answer that nobody counted, to a token
+_MOST: Final = (
+    10**8
+)  # tokens of a call; who counts more counts wrong, and it would be debt for years
 
 
 class Limits:
@@ -138,10 +141,8 @@ class Charge:
 
     def whole(self, answer: Whole) -> None:
         """The answer is complete, and came in one piece; shows what is left."""
-        if answer.usage is None:
+        if answer.usage is None or not self._count(answer.usage):
             self._deltas = len(answer.body) // _BYTES
-        else:
-            self._count(answer.usage)
         self.settle()
         self.show()
 
@@ -189,11 +190,14 @@ class Charge:
     def _done(self) -> int:
         return sum(usage.completion_tokens for usage in self._usages) + self._deltas
 
-    def _count(self, usage: Usage) -> None:
-        """A call's usage is there; it stands for the deltas of that call."""
+    def _count(self, usage: Usage) -> bool:
+        """A call's usage is there; if it can be, it stands for the deltas of that call."""
+        if usage.prompt_tokens + usage.completion_tokens > _MOST:
+            return False
         self._usages.append(usage)
         if usage.completion_tokens:
             self._deltas = 0
+        return True
 
 
 class Answering(Protocol):

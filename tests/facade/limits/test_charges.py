@@ -42,6 +42,8 @@ async def charge(size: Size) -> tuple[Charge, dict[str, str]]:
         ([Chunk(reasoning="hm"), Chunk(refusal="no"), Chunk(role=True), END], 30 + 2),
         ([END], 30),
         ([WORD, usage(7, 5), WORD, usage(7, 4)], 7 + 5 + 4),
+        ([WORD, WORD, usage(7, 10**18)], 30 + 2),
+        ([WORD, usage(10**18, 5)], 30 + 1),
         ([WORD, usage(7, 5), WORD, WORD], 7 + 5 + 2),
     ],
 )
@@ -63,7 +65,12 @@ async def test_different_prompts_are_charged_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("whole", "cost"), [(Whole(b"x" * 300), 30 + 100), (Whole(b"x" * 300, Usage(7, 5)), 12)]
+    ("whole", "cost"),
+    [
+        (Whole(b"x" * 300), 30 + 100),
+        (Whole(b"x" * 300, Usage(7, 5)), 12),
+        (Whole(b"x" * 300, Usage(7, 10**18)), 30 + 100),
+    ],
 )
 async def test_what_comes_in_one_piece_and_was_not_counted_is_charged_by_its_bytes(
     whole: Whole, cost: int

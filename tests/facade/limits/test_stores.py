@@ -123,6 +123,14 @@ async def test_what_is_used_beyond_the_reserve_is_debt_litellm_18730(subject: Su
     await granted(subject, bucket)
 
 
+async def test_the_largest_debt_is_kept(subject: Subject) -> None:
+    bucket = of("1 tokens/year")
+    lease = await granted(subject, bucket)
+    subject.store.settle(lease, 10**8)
+    refusal = await refused(subject, bucket)
+    assert bucket.limit.period * 10**8 == refusal.wait
+
+
 @pytest.mark.parametrize("limit", ["1/hour", "50 tokens/hour", "1 concurrent"])
 async def test_a_refund_is_whole_and_a_second_one_is_harmless_litellm_20256(
     subject: Subject, limit: str
