@@ -135,8 +135,8 @@ def test_a_page_is_broken_with_and_without_a_line_end(rest: bytes) -> None:
         '{"message":{"content":"a"},"done":false',
         '{"x":' + "[" * 100_000 + "]" * 100_000 + ',"done":false}',
         '{"message":{"tool_calls":[{"function":{"name":"f","arguments":'
-        + "[" * 5000
-        + "]" * 5000
+        + "[" * 100_000
+        + "]" * 100_000
         + '}}]},"done":false}',
     ],
     ids=range(16),
