@@ -105,7 +105,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if self._visit is not None:
-            self._visit.body += body
+            self._visit.pieces.append(body)
         else:
             super().on_body(body)
 
@@ -186,7 +186,6 @@ class _Visit:
 
     message_event = _NoEvent()
     response_complete = disconnected = False
-    body = b""
     work: Stepped
     leave: Callable[[], None]
     resume: Callable[[], None]
@@ -194,6 +193,7 @@ class _Visit:
     def __init__(self, server: Protocol, entered: Entered) -> None:
         self._server = server
         self._entered = entered
+        self.pieces: list[bytes] = []  # of the body
         self._flow = server.flow
         self._tasks: set[Any] = server.tasks  # which the server waits for before it stops
         self.chunked = server.parser.get_http_version() != "1.0"
@@ -201,7 +201,10 @@ class _Visit:
 
     def start(self) -> None:
         """The request is whole."""
-        self.work = Stepped(self._entered(self.body, self), self._ended, self._server.loop)
+        pieces = self.pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.work = Stepped(self._entered(body, self), self._ended, self._server.loop)
         self._tasks.add(self.work)
         self.work.step()
 
