@@ -43,12 +43,14 @@ class Facts(Struct, frozen=True):
     """What is known of a model. None is "unknown", and unknown is allowed, but not as local.
 
     `remote`: its server only passes it on to another. `window`: tokens of prompt and answer.
+    `leaves_at`: when it leaves the memory, as told; it changes while the model loads.
     """
 
     capabilities: frozenset[str] | None = None
     digest: str | None = None
     remote: bool | None = None
     window: int | None = None
+    leaves_at: str = ""
 
 
 def named_remote(model: str) -> bool:

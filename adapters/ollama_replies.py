@@ -29,6 +29,7 @@ class _Listed(Struct, frozen=True):
     remote_model: str | None = None
     remote_host: str | None = None
     context_length: int | None = None  # as it is loaded
+    expires_at: str = ""
 
 
 class _Tags(Struct, frozen=True):
@@ -74,7 +75,11 @@ def models(body: bytes) -> list[Model]:
             id=model.name,
             created=unix_time(model.modified_at) or 0,
             owned_by=model.name.rpartition("/")[0] or "library",
-            facts=replace(_facts(model, model.digest), window=model.context_length),
+            facts=replace(
+                _facts(model, model.digest),
+                window=model.context_length,
+                leaves_at=model.expires_at,
+            ),
         )
         for model in _decode(_tags, body).models or ()
     ]

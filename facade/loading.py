@@ -1,13 +1,16 @@
 """What an upstream has in memory, asked while an answer is waited for; never by generating.
 
 Nothing on the wire tells loading from thinking, so the clocks of an attempt hear it from here.
+
+Ollama's own engine lists a model from early in its load. Until a call to it has ended, the time at
+which it is to leave is told anew with each asking: so it is there if that stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from adapters.dialect import Facts, ListsLoaded, UpstreamRequest
@@ -15,6 +18,7 @@ from adapters.errors import UpstreamError
 from facade.deadlines import Clocks
 
 _EVERY: Final = 1.0  # seconds
+_PATIENCE: Final = 1.0  # seconds; a newer Ollama does not say while it loads
 
 
 def _unheard() -> None:
@@ -29,7 +33,7 @@ class Loading:
     ) -> None:
         self._dialect = dialect
         self._ask = ask
-        self._asking: asyncio.Task[Mapping[str, Facts]] | None = None
+        self._asking: asyncio.Task[Mapping[str, bool]] | None = None
         self._asked_at = -math.inf
         # When it was last asked; None: it did not say.
         self._known: Mapping[str, Facts] | None = None
@@ -52,40 +56,56 @@ class Loading:
         return self._memory
 
     async def memory_now(self) -> frozenset[str] | None:
-        """The same, asked anew where it is older than a second."""
-        if asyncio.get_running_loop().time() - self._asked_at >= _EVERY or self._asking:
-            await self.loaded()
+        """The same, asked anew where it is older than a second, and heard in as long."""
+        self.known()
+        if self._asking is not None and not self._asking.done():
+            await asyncio.wait([self._asking], timeout=_PATIENCE)
         return self._memory
 
     def note(self, model: str) -> None:
-        """It has brought content, so it is in memory."""
+        """It has brought content or was loaded, so it is in memory."""
         if self._memory is not None and model not in self._memory:
             self._memory |= {model}
 
-    async def loaded(self) -> Mapping[str, Facts]:
-        """What is in memory: one asking at a time, for all who wait."""
+    async def loaded(self) -> Mapping[str, bool]:
+        """What is listed, and of each whether it is there for sure: one asking for all who wait."""
         return await asyncio.shield(self._ask_if_nobody_does())
 
     def close(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
 
-    def _ask_if_nobody_does(self) -> asyncio.Task[Mapping[str, Facts]]:
+    def _ask_if_nobody_does(self) -> asyncio.Task[Mapping[str, bool]]:
         if self._asking is None or self._asking.done():
             self._asked_at = asyncio.get_running_loop().time()
             self._asking = asyncio.create_task(self._asked())
         return self._asking
 
-    async def _asked(self) -> Mapping[str, Facts]:
+    async def _asked(self) -> Mapping[str, bool]:
+        before = self._known
         try:
             body = await self._ask(self._dialect.loaded_request())
-            known = self._known = self._dialect.decode_loaded(body)
-            self._memory = frozenset([*known, *(name.removesuffix(":latest") for name in known)])
+            self._known = self._dialect.decode_loaded(body)
         except UpstreamError:
-            self._known = None
-            self._memory = None
+            self._known = self._memory = None
+            self.heard()
+            return {}  # unknown is not loaded: the longer clock holds
+        stands = {name: _stands(facts, before, name) for name, facts in self._known.items()}
+        self._memory = frozenset(self._there(stands, first=before is None))
         self.heard()
-        return self._known or {}  # unknown is not loaded: the longer clock holds
+        return stands
+
+    def _there(self, stands: Mapping[str, bool], *, first: bool) -> Iterator[str]:
+        """The names of what is in memory; what just appeared is on its way into it."""
+        for name, sure in stands.items():
+            names = (name, name.removesuffix(":latest"))
+            if first or sure or not (self._memory or frozenset()).isdisjoint(names):
+                yield from names
+
+
+def _stands(facts: Facts, before: Mapping[str, Facts] | None, name: str) -> bool:
+    earlier = before.get(name) if before else None
+    return earlier is not None and earlier.leaves_at == facts.leaves_at
 
 
 class Watch:
@@ -96,7 +116,7 @@ class Watch:
 
     def __init__(self, loading: Loading, model: str, clocks: Clocks) -> None:
         self._loading = loading
-        self._names = {model, f"{model}:latest"}
+        self._model = model
         self._clocks = clocks
         self._task: asyncio.Task[None] | None = None
         first = min(_EVERY, clocks.timeouts.first_token)
@@ -113,9 +133,12 @@ class Watch:
 
     async def _run(self) -> None:
         since_start = True
-        while self._names.isdisjoint(await self._loading.loaded()):
-            since_start = False
+        while not (sure := self._find(await self._loading.loaded())):
+            since_start = since_start and sure is not None
             await asyncio.sleep(_EVERY)
             if not self._clocks.waits_for_content:
                 return
         self._clocks.loaded(since_start)
+
+    def _find(self, listed: Mapping[str, bool]) -> bool | None:
+        return listed.get(self._model, listed.get(f"{self._model}:latest"))

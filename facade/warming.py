@@ -37,6 +37,7 @@ class Warming:
         self._dialect = dialect
         self._queue = queue
         self._load: asyncio.Task[None] | None = None
+        self._loads = ""  # the model that is being loaded
         self._loaded_at = -math.inf
 
     async def check(self, target: Target) -> None:
@@ -46,13 +47,14 @@ class Warming:
         """
         if target.facts.remote or named_remote(target.model):
             return
-        loading = self._upstream.loading
-        memory = await loading.memory_now() if loading else None
-        if memory is None or target.model in memory:
-            return
-        stays = asyncio.get_running_loop().time() - self._loaded_at < STAYS
-        if self._load is None and not stays:
-            self._load = asyncio.create_task(self._run(target))
+        if target.model != self._loads:
+            loading = self._upstream.loading
+            memory = await loading.memory_now() if loading else None
+            if memory is None or target.model in memory:
+                return
+            stays = asyncio.get_running_loop().time() - self._loaded_at < STAYS
+            if self._load is None and not stays:
+                self._load = asyncio.create_task(self._run(target))
         raise Cold(
             f"'{target.model}' is not in the memory of '{target.upstream}': try again later",
             retry_after=_TAKES,
@@ -69,12 +71,16 @@ class Warming:
             with Held() as held:
                 if self._queue is not None:
                     await _take_slot(self._queue, target.model, most, held)
+                self._loads = target.model
                 within = Timeouts(load=most, first_token=most, idle=most, total=most)
                 await self._upstream.ask(self._dialect.load_request(target), within)
+                if self._upstream.loading:
+                    self._upstream.loading.note(target.model)
         except (NoSlot, LimitsUnavailable, UpstreamError) as error:
             _log.warning("%s: a model was not loaded: %s", target.upstream, error)
         finally:
             self._load = None
+            self._loads = ""
             self._loaded_at = asyncio.get_running_loop().time()
 
 

@@ -102,6 +102,7 @@ def fake(upstreams: FakeUpstream) -> FakeUpstream:
     """The upstream, as if nothing had been asked of it."""
     upstreams.reset()
     upstreams.models.loaded.update(upstreams.models.listed)
+    upstreams.models.loading.clear()
     return upstreams
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
+from facade import loading
 from facade.config import ModelSettings, Settings
 from tests.api.asking import Answer, ask, chat
 from tests.api.chains import ALIAS, MODEL, Link, Pair, chain, provenance
@@ -100,6 +101,64 @@ async def test_a_load_that_fails_is_not_tried_with_every_request(pair: Pair) -> 
         for _ in range(3):
             assert NEXT == provenance(await asked(facade))
     assert 1 == len(pair.one.requests_to(LOAD))
+
+
+async def test_a_model_that_is_listed_while_it_is_loaded_is_cold(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ollama lists it from early in its load."""
+    monkeypatch.setattr(loading, "_EVERY", 0.0)
+    pair.one.fault(faults.HangBeforeHeaders(), path=LOAD)
+    async with cold(pair) as facade:
+        assert NEXT == provenance(await asked(facade))
+        await pair.one.came(path=LOAD)
+        pair.one.models.loading.add(f"{MODEL}:latest")
+        assert [NEXT] * 3 == [provenance(await asked(facade)) for _ in range(3)]
+        pair.one.release()
+        while NEXT == provenance(answer := await asked(facade)):
+            pass
+        assert FIRST == provenance(answer)
+
+
+async def test_a_model_that_somebody_else_loads_is_cold_until_it_is_there(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_EVERY", 0.0)
+    pair.one.script(LOAD, Told(500, body=(b'{"error":"there is no room for it"}',)))
+    async with cold(pair) as facade:
+        assert NEXT == provenance(await asked(facade))
+        await pair.one.came(path=LOAD)
+        pair.one.models.loading.add(f"{MODEL}:latest")
+        assert [NEXT] * 3 == [provenance(await asked(facade)) for _ in range(3)]
+        pair.one.models.loading.clear()
+        pair.one.models.loaded.add(f"{MODEL}:latest")
+        assert NEXT == provenance(await asked(facade))  # one look does not tell
+        assert FIRST == provenance(await asked(facade))
+
+
+async def test_a_server_that_does_not_tell_while_it_loads_is_not_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer than 0.24, Ollama answers `/api/ps` when the load is over."""
+    monkeypatch.setattr(loading, "_EVERY", 0.0)
+    monkeypatch.setattr(loading, "_PATIENCE", 0.05)
+    pair.one.script(LOAD, Told(500, body=(b'{"error":"there is no room for it"}',)))
+    async with cold(pair) as facade:
+        assert NEXT == provenance(await asked(facade))
+        await pair.one.came(path=LOAD)
+        pair.one.fault(faults.HangBeforeHeaders(), path="/api/ps")
+        assert [NEXT] * 3 == [provenance(await asked(facade)) for _ in range(3)]
+        pair.one.release()
+
+
+async def test_what_is_in_memory_is_not_asked_with_every_request(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_EVERY", 600.0)
+    async with cold(pair) as facade:
+        pair.one.models.loaded.add(f"{MODEL}:latest")
+        assert [FIRST] * 5 == [provenance(await asked(facade)) for _ in range(5)]
+    assert 1 == len(pair.one.requests_to("/api/ps"))
 
 
 async def test_two_models_do_not_push_each_other_out_with_every_request(pair: Pair) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from facade import loading
 from tests.api.asking import Answer, ask, chat, opened
 from tests.api.queues import CHAT, OLLAMA, in_line, said
 from tests.api.serving import serving, settings, upstream
@@ -108,3 +109,17 @@ async def test_calls_of_a_model_that_runs_elsewhere_do_not_wait_for_one_another(
             for _ in asked:
                 passing.release()
             assert [200, 200] == await statuses(asked)
+
+
+async def test_the_load_clock_holds_while_a_listed_model_is_still_being_loaded(
+    cold: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ollama lists it from early in its load, and the weights may take minutes."""
+    monkeypatch.setattr(loading, "_EVERY", 0.05)
+    cold.models.loading.add("llama3.1:latest")
+    cold.fault(faults.HangBeforeHeaders(), path=OLLAMA)
+    text = upstream("ollama", cold.url, timeouts="{ load = 0.5, first_token = 0.1 }")
+    async with serving(settings(tmp_path, text), cold) as facade:
+        answer = await ask(facade, "POST", CHAT, said("waits"))
+    assert (504, True) == (answer.status, "not loaded in time" in answer.error["message"])
+    assert len(cold.requests_to("/api/ps")) > 2

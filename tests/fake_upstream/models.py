@@ -40,11 +40,16 @@ DEFAULT_MODELS: Final = (
 
 
 class Models:
-    """What is listed, and which of it `/api/ps` calls loaded: all, until a test says otherwise."""
+    """What is listed, and which of it `/api/ps` calls loaded: all, until a test says otherwise.
+
+    Of `loading` it lists each too, with another end each time, as Ollama does.
+    """
 
     def __init__(self, models: Iterable[Model]) -> None:
         self.listed = {model.name: model for model in models}
         self.loaded = set(self.listed)
+        self.loading: set[str] = set()
+        self.asked = 0  # how often `/api/ps` was
 
     def find(self, name: str) -> Model | None:
         """The model of that name; `x` is `x:latest`."""

@@ -226,9 +226,16 @@ def _tags(request: Request, models: Models) -> Answer:
 
 
 def _ps(request: Request, models: Models) -> Answer:
-    more = {"expires_at": "2100-01-01T00:00:00Z", "size_vram": 0, "context_length": 4096}
-    loaded = [model for name, model in models.listed.items() if name in models.loaded]
-    return document({"models": [_listed(model) | more for model in loaded]})
+    models.asked += 1
+    more = {"size_vram": 0, "context_length": 4096}
+    ends = dict.fromkeys(models.loaded, STAMP)
+    ends |= dict.fromkeys(models.loading, f"2100-01-01T00:00:00.{models.asked:09}Z")
+    listed = [
+        _listed(model) | more | {"expires_at": ends[name]}
+        for name, model in models.listed.items()
+        if name in ends
+    ]
+    return document({"models": listed})
 
 
 def _show(request: Request, models: Models) -> Answer:
