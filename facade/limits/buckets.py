@@ -82,7 +82,7 @@ class Refusal(Struct, frozen=True):
         )
         return RateLimited(
             f"{bucket.scope} {bucket.name!r} is limited to {limit.text}, and {lacking}; "
-            f"try again in {self.wait:g} s",
+            f"try again in {self.wait:.12g} s",
             retry_after=self.wait,
         )
 

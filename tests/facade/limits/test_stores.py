@@ -234,3 +234,8 @@ async def test_large_amounts_are_counted_exactly(subject: Subject, amount: int) 
     await granted(subject, bucket, tokens=amount - 1)
     await granted(subject, bucket)
     await refused(subject, bucket)
+
+
+def test_a_long_wait_is_told_in_seconds_without_an_exponent() -> None:
+    said = Refusal(of("1/year"), 186_624_000.25).error().message
+    assert said.endswith("try again in 186624000.25 s")
