@@ -118,7 +118,7 @@ class Explanation:
         else:
             yield (
                 f"  the alias {plan.alias}: {chain.retries} retries, commit {chain.commit}, "
-                f"busy {chain.busy}, {deadline}"
+                f"busy {chain.busy}, cold {chain.cold}, {deadline}"
             )
             if chain.limits:
                 yield f"  the alias: at most {', '.join(chain.limits)}"

@@ -101,7 +101,7 @@ def test_it_says_the_plan_and_no_secret(explained: Explain) -> None:
         "assistant, asked by agents, interactive\n"
         "  the key: at most 60/minute, 4 concurrent\n"
         "  each address: at most 1000/hour\n"
-        "  the alias assistant: 1 retries, commit first-token, busy wait, 590 s in all\n"
+        "  the alias assistant: 1 retries, commit first-token, busy wait, cold wait, 590 s in all\n"
         "  the alias: at most 10 concurrent\n"
         f"{LOCAL}2. cloud/gpt\n{CLOUD}"
         "If all is well:\n"
