@@ -155,7 +155,7 @@ class SharedStore:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     answers = await self._trip(calls)
-                self._note(None)
+                self._note(next((each for each in answers if isinstance(each, Exception)), None))
             except _FAILURES as error:  # who still waits need not find it out one by one
                 self._note(error)
                 calls, self._waiting = calls + self._waiting, []

@@ -143,6 +143,25 @@ async def test_a_store_that_is_not_there_is_a_503_for_what_is_limited_only() -> 
         await store.close()
 
 
+async def test_the_log_says_why_a_store_does_not_do_what_it_is_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with server.running() as url:
+        client = connected(url)
+        store = SharedStore(client)
+        await client.replicaof("127.0.0.1", 1)
+        for _ in range(2):
+            with pytest.raises(LimitsUnavailable):
+                await result_of(store.take(Lease((HOURLY,))))
+        await client.replicaof("NO", "ONE")
+        assert await result_of(store.take(Lease((HOURLY,)))) is None
+        await store.close()
+    said, over = (record.message for record in caplog.records)
+    assert "does not answer" in said
+    assert "read only replica" in said
+    assert "the store of the limits answers again" == over
+
+
 async def test_a_store_that_hangs_is_a_503_soon_and_works_again_after() -> None:
     with server.running() as url:
         async with connected(url) as client:
