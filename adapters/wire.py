@@ -29,7 +29,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Positive = Annotated[int, Meta(ge=1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 Input = str | list[str | int | list[int]]  # text, texts, tokens, or lists of tokens
-Name = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=512)]  # a thousand are remembered
 Stop = str | Annotated[list[str], Meta(max_length=4)]
 
 

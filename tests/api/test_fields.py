@@ -54,6 +54,7 @@ _SAMPLING: Final = [
     ({"model": 1}, "model", TYPE),
     ({"model": None}, "model", TYPE),
     ({"model": ""}, "model", VALUE),
+    ({"model": "openai/" + "x" * 506}, "model", VALUE),
 ]
 _CHAT: Final = [
     ({"messages": "Hi"}, "messages", TYPE),
