@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from facade.company import Loaded, Together, always
 from facade.limits.places import Places
 from facade.line import LaneState, Line, Slot
 from facade.turns import Asker, Lane
@@ -24,7 +25,7 @@ class Admission:
     """The queue of one upstream, for every face. It outlives the configuration it came from.
 
     `clock` is the loop's time; `loaded` gives the upstream's models that are in memory, None
-    where that cannot be known.
+    where that cannot be known; `together` whether two of them have been there at the same time.
     """
 
     def __init__(
@@ -32,11 +33,12 @@ class Admission:
         upstream: str,
         room: Room,
         clock: Callable[[], float],
-        loaded: Callable[[], Collection[str] | None],
+        loaded: Loaded,
+        together: Together = always,
     ) -> None:
         self.places: Mapping[Lane, Places] = {}  # where other processes use the slots too
-        self._generation = Line(upstream, clock, loaded)
-        self._embedding = Line(upstream, clock, loaded)
+        self._generation = Line(upstream, clock, loaded, together)
+        self._embedding = Line(upstream, clock, loaded, together)
         self.resize(room)
 
     def enter(self, asker: Asker) -> Slot | Wait[Slot]:

@@ -240,9 +240,11 @@ def _queue(
 ) -> Admission:
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
     loading = upstream.loading
-    queue = Admission(upstream.name, room, _now, loading.memory if loading else lambda: None)
     if loading:
+        queue = Admission(upstream.name, room, _now, loading.memory, loading.together)
         loading.heard = queue.look
+    else:
+        queue = Admission(upstream.name, room, _now, lambda: None)
     if not isinstance(store, MemoryStore):
         queue.places = _places(upstream.name, settings, store)
     return queue

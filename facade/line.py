@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from adapters.dialect import named_remote
 from facade.auth import Band
+from facade.company import Company, Loaded, Together
 from facade.errors import Busy, QueueFull, UpstreamRemoved, WaitedOut
 from facade.turns import Asker, Turn, Turns
 from facade.waits import Wait
@@ -64,31 +65,32 @@ class LaneState(Struct, frozen=True):
 class Slot:
     """A call to the upstream that may run. `waited`: seconds that it was waited for."""
 
-    __slots__ = ("_line", "_loads", "_since", "waited")
+    __slots__ = ("_line", "_loads", "_since", "model", "waited")
 
-    def __init__(self, line: Line, since: float, waited: float, loads: str | None) -> None:
+    def __init__(self, line: Line, model: str, waited: float, *, loads: bool) -> None:
         self._line: Line | None = line
-        self._since = since
-        self._loads = loads  # the model that it brings into memory
+        self._since = line.now()
+        self._loads = loads  # it brings its model into memory
+        self.model = model
         self.waited = waited
 
     def begun(self) -> None:
         """Content has come: its model is in memory."""
-        if self._line is not None and self._loads is not None:
-            self._line.loaded(self._loads)
-            self._loads = None
+        if self._line is not None and self._loads:
+            self._loads = False
+            self._line.loaded(self.model)
 
     def release(self) -> None:
         """Give it back; twice is harmless."""
         line, self._line = self._line, None
         if line is not None:
-            line.served(self._since, self._loads)
+            line.served(self.model, self._since, loads=self._loads)
 
     def pass_on(self) -> None:
         """Give back what nobody used."""
         line, self._line = self._line, None
         if line is not None:
-            line.unused(self._loads)
+            line.unused(self.model, loads=self._loads)
 
 
 class _Waiter(asyncio.Future[Slot]):
@@ -119,16 +121,19 @@ class Line:
         self,
         upstream: str,
         clock: Callable[[], float],
-        loaded: Callable[[], Collection[str] | None],
+        loaded: Loaded,
+        together: Together,
     ) -> None:
         self._upstream = upstream
-        self._clock = clock
+        self.now = clock
         self._loaded = loaded
+        self._company = Company(loaded, together)
         self._turns = Turns(loaded)
         self._waiters: dict[Turn, _Waiter] = {}
 
     def enter(self, asker: Asker) -> Slot | Wait[Slot]:
-        if self._in_use < self._slots and asker.model not in self._turns.held:  # none is before it
+        may = self._in_use < self._slots and asker.model not in self._turns.held
+        if may and not self._turns.ready and self._company.takes(asker.model):  # none is before it
             return self._slot(asker.model, 0.0)
         if self._closed:
             self._removed += 1
@@ -186,7 +191,7 @@ class Line:
     def _band(self, band: Band, since: float | None) -> BandState:
         return BandState(
             waiting=self._turns.waiting()[band],
-            oldest_seconds=0.0 if since is None else self._clock() - since,
+            oldest_seconds=0.0 if since is None else self.now() - since,
             wait_seconds=0.0 if self._in_use < self._slots else self._expected(band),
         )
 
@@ -197,16 +202,16 @@ class Line:
         self._turns.held.discard(model)
         self._fill()
 
-    def served(self, since: float, loads: str | None) -> None:
+    def served(self, model: str, since: float, *, loads: bool) -> None:
         """A slot is free that was in use since then; by `loads` its model was not loaded yet."""
-        took = self._clock() - since
+        took = self.now() - since
         self._mean = took if self._mean is None else self._mean + (took - self._mean) * _NEWEST
-        self._free(loads)
+        self._free(model, loads)
 
-    def unused(self, loads: str | None) -> None:
+    def unused(self, model: str, *, loads: bool) -> None:
         """A slot is free whose caller left in the moment in which it was granted."""
         self._cancelled += 1
-        self._free(loads)
+        self._free(model, loads)
 
     def left(self, waiter: _Waiter) -> None:
         """It was cancelled: waiting, in the moment in which it was done, or once more."""
@@ -221,36 +226,42 @@ class Line:
     def _wait(self, asker: Asker) -> Wait[Slot]:
         waiter = _Waiter()
         waiter.line = self
-        waiter.turn = self._turns.enter(asker, self._clock())
+        waiter.turn = self._turns.enter(asker, self.now())
         waiter.timer = waiter.get_loop().call_later(asker.patience, self._expire, waiter)
         self._waiters[waiter.turn] = waiter
+        self._fill()
         return waiter
 
     def _fill(self) -> None:
         """Give what is free to those whose turn it is."""
         while self._in_use < self._slots and self._turns.ready:
-            turn = self._turns.take()
+            turn = self._turns.first()
+            if not self._company.takes(turn.asker.model):
+                return  # no one goes before it until it may
+            self._turns.serve(turn)
             waiter = self._waiters.pop(turn)
             waiter.timer.cancel()
-            waiter.set_result(self._slot(turn.asker.model, self._clock() - turn.arrived))
+            waiter.set_result(self._slot(turn.asker.model, self.now() - turn.arrived))
 
-    def _free(self, loads: str | None) -> None:
+    def _free(self, model: str, loads: bool) -> None:
         self._in_use -= 1
-        if loads is not None:
-            self._turns.held.discard(loads)
+        self._company.end(model)
+        if loads:
+            self._turns.held.discard(model)
         self._fill()
 
     def _slot(self, model: str, waited: float) -> Slot:
         """A slot in use. The first for a model that is not in memory holds the others back."""
         self._in_use += 1
         self._granted += 1
-        loads = None
+        self._company.begin(model)
+        loads = False
         if 1 < self._slots < math.inf:  # else it is alone, or nothing was to be held back
             known = self._loaded()
             if known is not None and model not in known and not named_remote(model):
-                loads = model
+                loads = True
                 self._turns.held.add(model)
-        return Slot(self, self._clock(), waited, loads)
+        return Slot(self, model, waited, loads=loads)
 
     def _expire(self, waiter: _Waiter) -> None:
         self._waited_out += 1
@@ -261,6 +272,7 @@ class Line:
         self._turns.leave(waiter.turn)
         waiter.timer.cancel()
         del self._waiters[waiter.turn]
+        self._fill()
 
     def _too_long(self, asker: Asker) -> WaitedOut:
         return WaitedOut(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
@@ -38,6 +39,7 @@ class Loading:
         # When it was last asked; None: it did not say.
         self._known: Mapping[str, Facts] | None = None
         self._memory: frozenset[str] | None = frozenset()  # the same, and what was noted since
+        self._seen = deque[frozenset[str]](maxlen=100)  # what was in memory at a time
         self.heard: Callable[[], object] = _unheard  # called whenever it was asked
 
     def watch(self, model: str, clocks: Clocks) -> Watch:
@@ -65,7 +67,13 @@ class Loading:
     def note(self, model: str) -> None:
         """It has brought content or was loaded, so it is in memory."""
         if self._memory is not None and model not in self._memory:
-            self._memory |= {model}
+            stay = (other for other in self._memory if self.together(other, model))
+            self._memory = frozenset([model, *stay])
+            self._asked_at = -math.inf  # what it took the place of is to be seen
+
+    def together(self, one: str, other: str) -> bool:
+        """Whether both were in memory at the same time."""
+        return any(one in memory and other in memory for memory in self._seen)
 
     async def loaded(self) -> Mapping[str, bool]:
         """What is listed, and of each whether it is there for sure: one asking for all who wait."""
@@ -92,6 +100,8 @@ class Loading:
             return {}  # unknown is not loaded: the longer clock holds
         stands = {name: _stands(facts, before, name) for name, facts in self._known.items()}
         self._memory = frozenset(self._there(stands, first=before is None))
+        if len(stands) > 1 and self._memory not in self._seen:
+            self._seen.append(self._memory)
         self.heard()
         return stands
 

@@ -91,8 +91,8 @@ class Turns:
         """Whether somebody waits whose model is not held."""
         return any(band.ready(self.held) for band in self._bands.values())
 
-    def take(self) -> Turn:
-        """Whose turn it is; it waits no longer. Somebody must be ready."""
+    def first(self) -> Turn:
+        """Whose turn it is. Somebody must be ready."""
         held, loaded = self.held, self._loaded() or ()
         highest, *lower = (band for band in self._bands.values() if band.ready(held))
         turn = highest.fairest(loaded, held)
@@ -100,7 +100,16 @@ class Turns:
             oldest = band.oldest(held)
             if oldest.rank < turn.rank:
                 turn = oldest
-        self._bands[turn.asker.band].serve(turn, loaded)
+        return turn
+
+    def serve(self, turn: Turn) -> None:
+        """It waits no longer."""
+        self._bands[turn.asker.band].serve(turn, self._loaded() or ())
+
+    def take(self) -> Turn:
+        """Whose turn it is; it waits no longer."""
+        turn = self.first()
+        self.serve(turn)
         return turn
 
     def waiting(self) -> dict[Band, int]:
