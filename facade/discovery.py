@@ -77,6 +77,11 @@ class Listing:
         """Whether it has been asked for its models, if it lists any."""
         return self._refreshed_at is not None or not self.lists
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it gave no listing in time when it was last asked."""
+        return self.error is not None and self.error.kind is Kind.TIMEOUT
+
     def loaded(self, model: str) -> bool | None:
         """Whether the model was in memory lately; None: it cannot be known."""
         loaded = self._upstream.loaded()
@@ -254,11 +259,14 @@ class Discovery:
         self.listings = {name: Listing(upstream) for name, upstream in upstreams.items()}
 
     def refresh(self, *, local_only: bool = False) -> Wait[None] | None:
-        """A Wait until each listing was asked again (of local upstreams); None: all are fresh."""
+        """A Wait until each listing was asked again (of local upstreams); None: all are fresh.
+
+        One that hangs is asked too, but nobody waits for it again.
+        """
         listings = [
             it for it in self.listings.values() if it.local or not (local_only or self._local_only)
         ]
-        waits = [wait for listing in listings if (wait := listing.refresh())]
+        waits = [wait for it in listings if (wait := it.refresh()) and not it.hangs]
         # One caller that gives up must not end the refresh the others wait for.
         return (
             asyncio.ensure_future(_all([asyncio.shield(wait) for wait in waits])) if waits else None

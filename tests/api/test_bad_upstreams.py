@@ -9,11 +9,13 @@ from typing import Final
 
 import pytest
 
+from facade import discovery, upstreams
+from facade.deadlines import Timeouts
 from tests.api.asking import Answer, ask, chat
 from tests.api.serving import serving, settings, upstream
 from tests.facade.connections.authority import Authority
 from tests.facade.connections.raw import OK, Peer, Script, Upstream, saying, saying_once
-from tests.fake_upstream import FakeUpstream
+from tests.fake_upstream import FakeUpstream, faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,3 +87,21 @@ async def test_a_certificate_that_does_not_verify(
     assert 503 == answer.status
     assert f"127.0.0.1:{played.port}: its certificate is not trusted" in answer.error["message"]
     assert [] == [asked for peer in played.peers for asked in peer.asked]
+
+
+async def test_listings_wait_once_for_an_upstream_that_hangs(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams, "_METADATA", Timeouts(total=0.3))
+    monkeypatch.setattr(discovery, "_REFRESH_AT_MOST_EVERY", 0.0)
+    async with FakeUpstream() as hung:
+        hung.fault(faults.HangBeforeHeaders(), times=None, path="/api/tags")
+        text = upstream("ollama", hung.url) + upstream("openai", fake.url)
+        async with serving(settings(tmp_path, text), fake) as facade:
+            first = await ask(facade, "GET", "/v1/models")
+            monkeypatch.setattr(upstreams, "_METADATA", Timeouts(total=600))
+            asked = len(hung.requests_to("/api/tags"))
+            again = await ask(facade, "GET", "/v1/models")
+            assert first.json["data"]
+            assert again.json == first.json
+            await hung.came(asked + 1, path="/api/tags")
