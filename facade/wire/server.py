@@ -29,6 +29,7 @@ from facade.wire.stepped import Stepped
 
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
+_MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answered
 _OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -140,6 +141,8 @@ class Protocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        if 0 < len(self.pipeline) < _MOST_IN_LINE:
+            self.flow.resume_reading()  # or nobody would see that the client leaves
         # The task that answers has been made, and runs when this read is taken apart.
         extensions: dict[str, Any] = {ABORT: self.transport.abort}
         self.scope["extensions"] = extensions

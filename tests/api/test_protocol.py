@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.asking import answer_of, chat, request, sent_raw
 from tests.api.serving import Facade
+from tests.fake_upstream import faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,6 +81,18 @@ async def test_requests_in_one_packet_are_answered_in_order(facade: Facade, mode
     async with sent_raw(facade, sent) as conversation:
         answers = [await answer_of(conversation) for _ in range(3)]
     assert [200, 200, 404] == [answer.status for answer in answers]
+
+
+async def test_who_leaves_with_another_request_in_line_stops_the_upstream(
+    facade: Facade, path: str, model: str
+) -> None:
+    facade.fake.fault(faults.HangBeforeHeaders(), path=path)
+    one = request("POST", CHAT, json.dumps(chat(model)).encode())
+    async with sent_raw(facade, one + one):
+        asked = await facade.fake.came(path=path)
+    await facade.fake.hung_up(asked, within=5)
+    assert [asked] == facade.fake.requests_to(path)
+    await facade.idle()
 
 
 async def test_a_body_may_be_sent_when_it_is_asked_for(facade: Facade, model: str) -> None:
