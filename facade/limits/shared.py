@@ -3,8 +3,9 @@
 Strategy: the server runs a script as one step, by its own clock (docs/decisions/0013). What is
 asked while an answer is under way goes in the next trip, all at once and in order. A place is
 held for LAPSE seconds and renewed while its process lives. Nothing is sent twice: what a lost
-answer leaves is a bucket that drains by itself, never one that was refunded twice. All keys
-share one hash tag, for a script may touch any of them.
+answer leaves is a bucket that drains by itself, never one that was refunded twice. Only places
+are given up again, which does no harm: a server that was stopped still does what it was asked
+before. All keys share one hash tag, for a script may touch any of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -43,6 +45,7 @@ LAPSE: Final = 30.0  # seconds that a place is held for a process that says noth
 _STANDS: Final = int(LOOKS * 10_000)  # ms that one who does not look stands in line
 _PATIENCE: Final = 0.5  # seconds for one trip
 _TRIP: Final = 128  # calls
+_UNSURE: Final = 10_000  # calls; beyond them places lapse
 _FAILURES: Final = (ValkeyError, OSError, TimeoutError)
 
 
@@ -72,6 +75,7 @@ class SharedStore:
         self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
         self._waiting: list[_Call] = []
         self._failing = False
+        self._unsure: deque[_Call] = deque(maxlen=_UNSURE)  # places that may be held, for nobody
         self._trips: asyncio.Future[None] | None = None
         self._renewal: asyncio.Task[None] | None = None  # once a place is held
 
@@ -148,14 +152,16 @@ class SharedStore:
 
     async def _make_trips(self) -> None:
         while self._waiting:
-            if self._failing:  # it may have forgotten who holds a place
-                self._waiting = self._renewals() + self._waiting
+            if self._failing:  # it may have forgotten who holds a place, or believe that we do
+                self._waiting = [*self._renewals(), *self._unsure, *self._waiting]
             calls, self._waiting = self._waiting[:_TRIP], self._waiting[_TRIP:]
             answers: list[Any]
             try:
                 async with asyncio.timeout(_PATIENCE):
                     answers = await self._trip(calls)
                 self._note(next((each for each in answers if isinstance(each, Exception)), None))
+                if not self._failing:
+                    self._unsure.clear()
             except _FAILURES as error:  # who still waits need not find it out one by one
                 self._note(error)
                 calls, self._waiting = calls + self._waiting, []
@@ -182,6 +188,9 @@ class SharedStore:
 
     def _taken(self, lease: Lease, said: Wait[Said], answer: Any) -> None:  # noqa: ANN401 - of a script
         if isinstance(answer, Exception):
+            if places := _places(lease):
+                given = [lease.id, *(0, 0) * len(places)]
+                self._unsure.append(_Call(self._settle, places, given, _ignore))
             if not said.done():
                 said.set_exception(_unavailable(answer))
             return
@@ -192,9 +201,7 @@ class SharedStore:
             refusal = Refusal(bucket, milliseconds / 1000)
         else:
             lease.taken = taken
-            if places := [
-                PREFIX + bucket.key for bucket in lease.buckets if not bucket.limit.period
-            ]:
+            if places := _places(lease):
                 self._places[lease.id] = places
                 if self._renewal is None:
                     self._renewal = asyncio.ensure_future(self._keep_renewing())
@@ -232,6 +239,11 @@ def connected(url: str) -> Valkey:
     once = Retry(NoBackoff(), 0)  # a refund that came twice would be one too many
     client: Valkey = Valkey.from_url(url, socket_connect_timeout=_PATIENCE, retry=once)
     return client
+
+
+def _places(lease: Lease) -> list[str]:
+    """The keys where it takes a place."""
+    return [PREFIX + bucket.key for bucket in lease.buckets if not bucket.limit.period]
 
 
 def _of_line(bucket: Bucket) -> list[str]:

@@ -81,8 +81,18 @@ async def test_a_store_that_hangs_holds_nobody_for_long(facade: Facade, store: S
     for answer in await asyncio.gather(*(asked(facade) for _ in range(20))):
         check(answer)
     assert time.monotonic() - began < SOON
-    store.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_store_that_hung_keeps_no_place_of_those_who_were_refused(
+    facade: Facade, store: Server
+) -> None:
+    """It still does what it was asked before it stopped, and each of them asked for a place."""
     assert 200 == (await asked(facade)).status
+    store.process.send_signal(signal.SIGSTOP)
+    await asyncio.gather(*(asked(facade) for _ in range(20)))
+    store.process.send_signal(signal.SIGCONT)
+    both = await asyncio.gather(asked(facade), asked(facade))
+    assert [200, 200] == [answer.status for answer in both]
 
 
 async def test_who_leaves_while_a_store_hangs_is_gone_at_once(
