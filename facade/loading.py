@@ -40,6 +40,7 @@ class Loading:
         self._known: Mapping[str, Facts] | None = None
         self._memory: frozenset[str] | None = frozenset()  # the same, and what was noted since
         self._seen = deque[frozenset[str]](maxlen=100)  # what was in memory at a time
+        self._listed_as: dict[str, frozenset[str]] = {}  # by the model that is not: one of these
         self.heard: Callable[[], object] = _unheard  # called whenever it was asked
 
     def watch(self, model: str, clocks: Clocks) -> Watch:
@@ -70,6 +71,14 @@ class Loading:
             stay = (other for other in self._memory if self.together(other, model))
             self._memory = frozenset([model, *stay])
             self._asked_at = -math.inf  # what it took the place of is to be seen
+
+    async def loads(self, model: str) -> None:
+        """It was loaded, and may be listed by the name of another that has the same weights."""
+        self.note(model)
+        await self.loaded()  # which may have been asked before
+        listed = await self.loaded()
+        if listed and _found(listed, model) is None:
+            self._listed_as[model] = frozenset(listed)
 
     def together(self, one: str, other: str) -> bool:
         """Whether both were in memory at the same time."""
@@ -111,11 +120,18 @@ class Loading:
             names = (name, name.removesuffix(":latest"))
             if first or sure or not (self._memory or frozenset()).isdisjoint(names):
                 yield from names
+        for model, others in self._listed_as.items():
+            if not others.isdisjoint(stands):
+                yield model
 
 
 def _stands(facts: Facts, before: Mapping[str, Facts] | None, name: str) -> bool:
     earlier = before.get(name) if before else None
     return earlier is not None and earlier.leaves_at == facts.leaves_at
+
+
+def _found(listed: Mapping[str, bool], model: str) -> bool | None:
+    return listed.get(model, listed.get(f"{model}:latest"))
 
 
 class Watch:
@@ -143,12 +159,9 @@ class Watch:
 
     async def _run(self) -> None:
         since_start = True
-        while not (sure := self._find(await self._loading.loaded())):
+        while not (sure := _found(await self._loading.loaded(), self._model)):
             since_start = since_start and sure is not None
             await asyncio.sleep(_EVERY)
             if not self._clocks.waits_for_content:
                 return
         self._clocks.loaded(since_start)
-
-    def _find(self, listed: Mapping[str, bool]) -> bool | None:
-        return listed.get(self._model, listed.get(f"{self._model}:latest"))

@@ -75,7 +75,7 @@ class Warming:
                 within = Timeouts(load=most, first_token=most, idle=most, total=most)
                 await self._upstream.ask(self._dialect.load_request(target), within)
                 if self._upstream.loading:
-                    self._upstream.loading.note(target.model)
+                    await self._upstream.loading.loads(target.model)
         except (NoSlot, LimitsUnavailable, UpstreamError) as error:
             _log.warning("%s: a model was not loaded: %s", target.upstream, error)
         finally:

@@ -161,6 +161,25 @@ async def test_what_is_in_memory_is_not_asked_with_every_request(
     assert 1 == len(pair.one.requests_to("/api/ps"))
 
 
+async def test_a_model_that_is_listed_by_another_name_is_not_cold_for_ever(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of models that share their weights Ollama lists the one that was loaded first."""
+    monkeypatch.setattr(loading, "_EVERY", 0.0)
+    pair.one.script(LOAD, Told(body=(b'{"done":true}',)))
+    async with cold(pair) as facade:
+        pair.one.models.loaded.add("qwen3:latest")
+        assert NEXT == provenance(await asked(facade))
+        while NEXT == provenance(answer := await asked(facade)):
+            pass
+        assert [FIRST] * 3 == [provenance(await asked(facade)) for _ in range(3)]
+        pair.one.models.loaded.clear()
+        while FIRST == provenance(answer := await asked(facade)):
+            pass
+        assert NEXT == provenance(answer)
+    assert 1 == len(pair.one.requests_to(LOAD))
+
+
 async def test_two_models_do_not_push_each_other_out_with_every_request(pair: Pair) -> None:
     """The second is loaded only when the first has been there for a while."""
     async with cold(pair) as facade:

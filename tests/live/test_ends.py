@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +40,10 @@ async def client(live: Live) -> AsyncIterator[AsyncOpenAI]:
 
 @pytest.fixture
 def model(live: Live, chat_model: str) -> str:
-    """Loaded, and at rest."""
+    """Loaded, and at rest: its end stands still only when the server has seen the last one's."""
     said(live, chat_model)
+    ends = (live.ollama.last_end(chat_model) for _ in range(_LOOKS))
+    assert any(one == other for one, other in pairwise(ends))
     return chat_model
 
 
