@@ -35,6 +35,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REFRESH_AT_MOST_EVERY: Final = 1.0  # seconds
 _MOST_TARGETS: Final = 1000
+_PATIENCE: Final = 3.0  # seconds that a request waits for facts which it can do without
 _UNSAID: Final = 10.0  # seconds before it is asked again what could not be
 _FACTS_HOLD: Final = 300.0  # seconds, for a model whose digest no listing tells
 
@@ -204,9 +205,10 @@ class Listing:
 
     async def _told(self, target: Target) -> Target:
         try:
-            return replace(target, facts=await self._facts_of(target))
-        except UpstreamError as error:  # unknown is allowed: the upstream will say it itself
-            _log.warning("%s: no facts of a model: %s", target.upstream, error)
+            async with asyncio.timeout(_PATIENCE):
+                return replace(target, facts=await self._facts_of(target))
+        except (UpstreamError, TimeoutError) as error:  # unknown is allowed: it will say it itself
+            _log.warning("%s: no facts of a model: %s", target.upstream, str(error) or "late")
             if len(self._unsaid) >= _MOST_TARGETS:
                 self._unsaid.clear()
             self._unsaid[target.model] = asyncio.get_running_loop().time()

@@ -105,3 +105,17 @@ async def test_listings_wait_once_for_an_upstream_that_hangs(
             assert first.json["data"]
             assert again.json == first.json
             await hung.came(asked + 1, path="/api/tags")
+
+
+async def test_a_model_that_nobody_describes_in_time_is_asked_all_the_same(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams, "_METADATA", Timeouts(total=600))
+    monkeypatch.setattr(discovery, "_PATIENCE", 0.1)
+    fake.fault(faults.HangBeforeHeaders(), times=None, path="/api/show")
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    body = chat("ollama/llava", messages=[{"role": "user", "content": [part]}])
+    async with serving(settings(tmp_path, upstream("ollama", fake.url)), fake) as facade:
+        answer = await ask(facade, "POST", "/v1/chat/completions", body)
+    assert 200 == answer.status
+    assert fake.requests_to("/api/show")
