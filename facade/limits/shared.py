@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from valkey.asyncio import Valkey
 from valkey.asyncio.retry import Retry
 from valkey.backoff import NoBackoff
-from valkey.exceptions import ValkeyError
+from valkey.exceptions import ResponseError, ValkeyError
 
 from facade.errors import LimitsUnavailable
 from facade.limits.buckets import (
@@ -151,9 +151,9 @@ class SharedStore:
             self._trips = asyncio.ensure_future(self._make_trips())
 
     async def _make_trips(self) -> None:
+        if self._failing:  # it may have forgotten who holds a place, or believe that we do
+            self._waiting = [*self._renewals(), *self._unsure, *self._waiting]
         while self._waiting:
-            if self._failing:  # it may have forgotten who holds a place, or believe that we do
-                self._waiting = [*self._renewals(), *self._unsure, *self._waiting]
             calls, self._waiting = self._waiting[:_TRIP], self._waiting[_TRIP:]
             answers: list[Any]
             try:
@@ -188,7 +188,8 @@ class SharedStore:
 
     def _taken(self, lease: Lease, said: Wait[Said], answer: Any) -> None:  # noqa: ANN401 - of a script
         if isinstance(answer, Exception):
-            if places := _places(lease):
+            places = _places(lease)
+            if places and not isinstance(answer, ResponseError):  # which has taken nothing
                 given = [lease.id, *(0, 0) * len(places)]
                 self._unsure.append(_Call(self._settle, places, given, _ignore))
             if not said.done():

@@ -162,6 +162,24 @@ async def test_the_log_says_why_a_store_does_not_do_what_it_is_asked(
     assert "the store of the limits answers again" == over
 
 
+async def test_a_store_that_refuses_all_it_is_asked_is_not_asked_without_end() -> None:
+    """As one is that has become a replica; nothing is to be given up again of what it refused."""
+    with server.running() as url:
+        client = connected(url)
+        store = SharedStore(client)
+        held = Lease((Bucket("key", "other", parse("1 concurrent")),))
+        assert await result_of(store.take(held)) is None
+        await client.replicaof("127.0.0.1", 1)
+        for _ in range(2):
+            waits = [result_of(store.take(Lease((PLACE,)))) for _ in range(200)]
+            refused = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 10)
+            assert {LimitsUnavailable} == {type(each) for each in refused}
+            await asyncio.wait_for(store.written(), 10)
+        asked = (await client.info("commandstats"))["cmdstat_eval"]
+        assert asked["calls"] + asked["rejected_calls"] <= 1 + 2 * (200 + 2)
+        await store.close()
+
+
 async def test_a_store_that_hangs_is_a_503_soon_and_works_again_after() -> None:
     with server.running() as url:
         async with connected(url) as client:
