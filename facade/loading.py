@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
-from adapters.dialect import Facts, ListsLoaded, UpstreamRequest
+from adapters.dialect import Facts, ListsLoaded, UpstreamRequest, named_remote
 from adapters.errors import UpstreamError
 from facade.deadlines import Clocks
 
@@ -66,8 +66,8 @@ class Loading:
         return self._memory
 
     def note(self, model: str) -> None:
-        """It has brought content or was loaded, so it is in memory."""
-        if self._memory is not None and model not in self._memory:
+        """It has brought content or was loaded, so it is in memory, unless it runs elsewhere."""
+        if self._memory is not None and model not in self._memory and not named_remote(model):
             stay = (other for other in self._memory if self.together(other, model))
             self._memory = frozenset([model, *stay])
             self._asked_at = -math.inf  # what it took the place of is to be seen
