@@ -56,6 +56,8 @@ async def keyed(
 ) -> AsyncIterator[Facade]:
     said = settings(tmp_path_factory.mktemp("keyed"), with_keys(upstreams))
     async with serving(said, upstreams) as facade:
+        # So that all is known that is asked at the start.
+        await ask(facade, "GET", "/v1/models", authorization="Bearer sk-operator")
         yield facade
 
 
