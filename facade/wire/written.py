@@ -50,4 +50,4 @@ class Written:
             self._room = None
 
     def _send_soon(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each of the two has its own way
