@@ -8,7 +8,6 @@ who asks for others waits until it is there: then it shows whether they still ar
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection
 
 from adapters.dialect import named_remote
@@ -28,10 +27,12 @@ class Company:
     def __init__(self, loaded: Loaded, together: Together) -> None:
         self._loaded = loaded
         self._together = together
-        self._calls: Counter[str] = Counter()
+        self._calls: dict[str, int] = {}
 
     def takes(self, model: str) -> bool:
         """Whether a call to the model may begin now."""
+        if not self._calls:
+            return True
         others = [other for other in self._calls if other != model and not named_remote(other)]
         if not others or named_remote(model) or (known := self._loaded()) is None:
             return True
@@ -40,9 +41,9 @@ class Company:
         )
 
     def begin(self, model: str) -> None:
-        self._calls[model] += 1
+        self._calls[model] = self._calls.get(model, 0) + 1
 
     def end(self, model: str) -> None:
-        self._calls[model] -= 1
-        if not self._calls[model]:
-            del self._calls[model]
+        left = self._calls.pop(model) - 1
+        if left:
+            self._calls[model] = left

@@ -133,7 +133,8 @@ class Line:
 
     def enter(self, asker: Asker) -> Slot | Wait[Slot]:
         may = self._in_use < self._slots and asker.model not in self._turns.held
-        if may and not self._turns.ready and self._company.takes(asker.model):  # none is before it
+        first = not (self._waiters and self._turns.ready)
+        if may and first and self._company.takes(asker.model):
             return self._slot(asker.model, 0.0)
         if self._closed:
             self._removed += 1
@@ -234,7 +235,7 @@ class Line:
 
     def _fill(self) -> None:
         """Give what is free to those whose turn it is."""
-        while self._in_use < self._slots and self._turns.ready:
+        while self._waiters and self._in_use < self._slots and self._turns.ready:
             turn = self._turns.first()
             if not self._company.takes(turn.asker.model):
                 return  # no one goes before it until it may
