@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
+from adapters import openai_glance as glance
 from adapters.errors import Kind, UpstreamError
 from adapters.openai_glance import Choice
-from adapters.patching import Inside
+from adapters.patching import Inside, patched
+from adapters.wire import NULL, Chunk
 
+WHOLE: Final = ("stop", "tool_calls", "function_call")  # the others say themselves what is missing
 _LENGTH: Final = (
     "length",
     "max_length",
@@ -72,3 +77,12 @@ def said_as(reason: str, choice: Choice) -> Inside:
     if choice.finish_reason and not choice.native_finish_reason:
         changes["native_finish_reason"] = choice.finish_reason
     return changes
+
+
+def left_out(last: Chunk) -> list[Chunk]:
+    """What a chunk says beside that its choice has ended, if anything."""
+    if not (last.content or last.reasoning or last.refusal or last.tool_calls):
+        return []
+    places = range(len(glance.answers.decode(last.raw).choices or ()))
+    unsaid = Inside((place, Inside(finish_reason=NULL)) for place in places)
+    return [replace(last, finish=None, raw=patched(last.raw, Inside(choices=unsaid)))]

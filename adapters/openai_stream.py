@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from adapters import openai_finish as finish
 from adapters import openai_glance as glance
 from adapters.dialect import Reply
 from adapters.errors import Incomplete, Kind, UpstreamError
@@ -73,22 +74,22 @@ class OpenAIStream:
                 data = self._feed(data, chunks)
         except UpstreamError as error:
             self._failure, self.done = error, True
-            if not chunks:
+            if not (chunks or self._last):
                 raise
         return self._but_the_end(chunks)
 
     def _but_the_end(self, chunks: list[Chunk]) -> list[Chunk]:
-        """All but the chunk that ends the last choice: an answer that fails has not ended."""
+        """All but the chunk by which all is said: an answer that fails has not ended."""
         if self._last:
             chunks = [self._last, *chunks]
             self._last = None
-        if chunks and chunks[-1].finish and (self._failure or not self.done) and self._ended:
-            self._last = chunks.pop()
+        last = chunks[-1] if chunks else None
+        if last and last.finish in finish.WHOLE and all(c.finish for c in self._choices.values()):
+            if self._failure:
+                chunks[-1:] = finish.left_out(last)
+            elif not self.done:
+                self._last = chunks.pop()
         return chunks
-
-    @property
-    def _ended(self) -> bool:
-        return all(choice.finish for choice in self._choices.values())
 
     def _feed(self, data: bytes, chunks: list[Chunk]) -> bytes:
         """Take a run of events, or one event; gives the bytes that follow."""
@@ -115,8 +116,7 @@ class OpenAIStream:
             raise
         if not self._begun:
             _refuse_other_bodies(self._head)
-        if not self.done:
-            chunks += self._end(marked=False)
+        chunks += [] if self.done else self._end(marked=False)
         return [self._last, *chunks] if self._last else chunks
 
     def _take(self, event: bytes) -> list[Chunk]:
