@@ -16,6 +16,35 @@ T = TypeVar("T")
 Wait = asyncio.Future
 
 
+class Prompt(asyncio.Future[T]):
+    """A Wait whose end is told at once to the `resume` of a shell without tasks, not by the loop.
+
+    Whoever sets it does so last: what follows from it has happened when that returns.
+    """
+
+    resume: Callable[[], object] | None = None
+
+    def set_result(self, result: T) -> None:
+        super().set_result(result)
+        self._resume()
+
+    def set_exception(self, exception: type[BaseException] | BaseException) -> None:
+        super().set_exception(exception)
+        self._resume()
+
+    def cancel(self, msg: object = None) -> bool:
+        """Told by the loop: who cancels is not done yet."""
+        cancelled = super().cancel(msg)
+        if cancelled and self.resume is not None:
+            self.get_loop().call_soon(self._resume)
+        return cancelled
+
+    def _resume(self) -> None:
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
+
+
 class Askings(Generic[T]):
     """One asking at a time about each name, for all who wait; it ends when the last has left."""
 

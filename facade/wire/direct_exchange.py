@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
 
-from facade.waits import Wait
+from facade.waits import Prompt, Wait
 from facade.wire.direct_line import Line
 from facade.wire.direct_pool import Pool
 from facade.wire.faults import cut, garbled, not_reached, overlong
@@ -26,7 +26,7 @@ _LONGEST_HEAD: Final = 64 * 1024  # bytes, in whole reads; also of all else with
 _READ_AHEAD: Final = 64 * 1024  # bytes, in whole reads, that may lie here until they are asked for
 
 
-class _Wait(asyncio.Future[T]):
+class _Wait(Prompt[T]):
     """A Wait of an exchange. Cancelled, it aborts the exchange, also in the tick in which it
     is done: so nothing stays open for a caller who is cancelled before the result gets there.
     """
@@ -149,8 +149,8 @@ class DirectExchange:
         elif self._barren > _LONGEST_HEAD:
             self._fail(overlong(self._site, _LONGEST_HEAD))
             return
-        self._tell()
         self._hold_back(len(data))
+        self._tell()
 
     def ended(self, _line: Line, error: Exception | None) -> None:
         if self._kept and not self._heard:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from facade.waits import Wait
+from facade.waits import Prompt, Wait
 
 
 class Stepped(asyncio.Future[None]):
@@ -70,8 +70,11 @@ class Stepped(asyncio.Future[None]):
             self.get_loop().call_soon(self.step)
             return
         wait._asyncio_future_blocking = False  # noqa: SLF001 - as tasks tell that they have it
-        wait.add_done_callback(self.step)
         self._waits = wait
+        if isinstance(wait, Prompt):
+            wait.resume = self.step
+        else:
+            wait.add_done_callback(self.step)
         if self._cancels and wait.cancel():
             self._cancels = False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from facade.waits import Prompt
 from facade.wire.stepped import Stepped
 
 Ended = list[Stepped]
@@ -148,3 +149,49 @@ async def test_what_it_raises_is_told_to_the_loop() -> None:
     assert [stepped] == ended
     (said,) = told
     assert isinstance(said["exception"], ZeroDivisionError)
+
+
+async def test_what_is_prompt_resumes_it_before_it_has_been_set() -> None:
+    wait: Prompt[int] = Prompt()
+    got: list[int] = []
+
+    async def work() -> None:
+        got.append(await wait)
+
+    stepped, ended = _begun(work())
+    wait.set_result(7)
+    assert ([7], [stepped]) == (got, ended)
+
+
+async def test_what_is_prompt_raises_at_once_too() -> None:
+    wait: Prompt[int] = Prompt()
+    caught: list[str] = []
+
+    async def work() -> None:
+        try:
+            await wait
+        except OSError as error:
+            caught.append(str(error))
+
+    _, ended = _begun(work())
+    wait.set_exception(OSError("lost"))
+    assert (["lost"], 1) == (caught, len(ended))
+
+
+async def test_cancelling_what_is_prompt_lets_its_canceller_finish_first() -> None:
+    wait: Prompt[int] = Prompt()
+
+    async def work() -> None:
+        await wait
+
+    stepped, ended = _begun(work())
+    assert stepped.cancel()
+    assert [] == ended
+    await stepped
+    assert ([stepped], True) == (ended, wait.cancelled())
+
+
+async def test_tasks_wait_for_what_is_prompt_as_for_any_future() -> None:
+    wait: Prompt[int] = Prompt()
+    asyncio.get_running_loop().call_soon(wait.set_result, 7)
+    assert 7 == await wait
