@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -85,22 +85,18 @@ class Quirks(Struct, frozen=True, kw_only=True):
 PLAIN: Final = Quirks(takes_tokens=True)  # whoever it is says itself what it takes
 
 
-class Ready(NamedTuple):
-    """What to send, and what of the caller's wishes it leaves out."""
-
-    request: UpstreamRequest
-    warnings: tuple[str, ...] = ()
+Ready = tuple[UpstreamRequest, tuple[str, ...]]  # and what of the caller's wishes it leaves out
 
 
 def chat(quirks: Quirks, call: ChatCall, target: Target) -> Ready:
     """A chat completion. Raises InvalidRequest for what the vendor has not."""
-    changes = _changes(quirks, call, target)
+    changes = _changes(quirks, call)
     if quirks is PLAIN:
-        return Ready(_request(quirks, "/chat/completions", call, target, changes))
+        return _request(quirks, "/chat/completions", call, target, changes), ()
     draft = Draft(call.request, changes)
     _adapt(quirks, call, draft)
     request = _request(quirks, "/chat/completions", call, target, draft.changes)
-    return Ready(request, _warnings(draft.ignored))
+    return request, _warnings(draft.ignored)
 
 
 def _adapt(quirks: Quirks, call: ChatCall, draft: Draft) -> None:
@@ -121,16 +117,15 @@ def _adapt(quirks: Quirks, call: ChatCall, draft: Draft) -> None:
 
 def completion(quirks: Quirks, call: CompletionCall, target: Target) -> UpstreamRequest:
     """A text completion."""
-    changes = _changes(quirks, call, target)
-    return _request(quirks, "/completions", call, target, changes)
+    return _request(quirks, "/completions", call, target, _changes(quirks, call))
 
 
 def embeddings(quirks: Quirks, call: EmbeddingCall, target: Target) -> Ready:
     """Embeddings. What format they come in is no matter: the answer is converted."""
-    changes, ignored = _renamed_model(call, target), list[str]()
+    changes, ignored = Inside(), list[str]()
     if quirks.embedding_fields:
         ignored = _rename(quirks.embedding_fields, _object.decode(call.body), changes)
-    return Ready(_request(quirks, "/embeddings", call, target, changes), _warnings(ignored))
+    return _request(quirks, "/embeddings", call, target, changes), _warnings(ignored)
 
 
 # -- verbs of single vendors ---------------------------------------------------------------
@@ -171,20 +166,14 @@ def _short(call_id: str) -> str:
 # -- what all of them share ----------------------------------------------------------------
 
 
-def _changes(quirks: Quirks, call: ChatCall | CompletionCall, target: Target) -> Inside:
-    """The target's model, and that tokens are counted."""
-    changes = _renamed_model(call, target)
+def _changes(quirks: Quirks, call: ChatCall | CompletionCall) -> Inside:
+    """That tokens are counted."""
     options = call.request.stream_options
     if "stream_options" in quirks.fields:  # it counts without being asked
-        if options:
-            changes["stream_options"] = None
-    elif call.request.stream and not (options and options.include_usage):
-        changes["stream_options"] = Inside(include_usage=True)
-    return changes
-
-
-def _renamed_model(call: ChatCall | CompletionCall | EmbeddingCall, target: Target) -> Inside:
-    return Inside() if call.request.model == target.model else Inside(model=target.model)
+        return Inside(stream_options=None) if options else Inside()
+    if call.request.stream and not (options and options.include_usage):
+        return Inside(stream_options=Inside(include_usage=True))
+    return Inside()
 
 
 def _request(
@@ -197,24 +186,34 @@ def _request(
     own = quirks.paths.get(path)
     if own:
         path = own.replace("{model}", _NOT_IN_A_SEGMENT.sub(_quoted, target.model))
-    if len(changes) == 1 and "model" in changes:
-        return UpstreamRequest("POST", path, _with_model(call.body, target.model))
-    return UpstreamRequest("POST", path, patched(call.body, changes))
+    body = call.body
+    if changes == _COUNTED and b'"stream_options"' not in body:
+        body, changes = _counting(body), Inside()
+    if call.request.model != target.model:
+        if not changes and body.count(b'"model"') == 1 and b"\\u006" not in body:
+            return UpstreamRequest("POST", path, _with_model(body, target.model))
+        changes["model"] = target.model
+    return UpstreamRequest("POST", path, patched(body, changes))
 
 
+# What nearly all requests need is done without taking a long history apart once more.
+
+_COUNTED: Final = Inside(stream_options=Inside(include_usage=True))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
 
 
+def _counting(body: bytes) -> bytes:
+    """An object of JSON, not empty, in which nothing is said of it."""
+    return b'%b,"stream_options":{"include_usage":true}}' % body.rstrip()[:-1]
+
+
 def _with_model(body: bytes, model: str) -> bytes:
-    """The body for another model. Where the word stands once, its bytes alone are replaced."""
-    said = _MODEL.search(body) if body.count(b'"model"') == 1 else None
+    """The body, in which the word stands once and not in escapes as well, for another model."""
+    said = _MODEL.search(body)
     if said is None:
         return patched(body, Inside(model=model))
-    return b'%b"model":%b%b' % (
-        body[: said.start()],
-        msgspec.json.encode(model),
-        body[said.end() :],
-    )
+    start, end = said.span()
+    return b'%b"model":%b%b' % (body[:start], msgspec.json.encode(model), body[end:])
 
 
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[^\w.-]+|^\.+$", re.ASCII)

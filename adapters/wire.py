@@ -16,12 +16,7 @@ from msgspec import UNSET, Meta, Raw, Struct, field
 from adapters.constraints import Said
 
 NULL: Final = Raw(b"null")  # JSON kept unread: null is "unset" there too
-
-
-def _null() -> Raw:
-    """A factory, because a schema cannot show a default that is not read."""
-    return NULL
-
+_unset: Final = NULL.copy  # gives itself; a factory, because a schema cannot show such a default
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -82,9 +77,9 @@ class Message(Struct, frozen=True):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
-    reasoning_content: Raw = field(default_factory=_null)
-    reasoning: Raw = field(default_factory=_null)
-    thinking: Raw = field(default_factory=_null)
+    reasoning_content: Raw = field(default_factory=_unset)
+    reasoning: Raw = field(default_factory=_unset)
+    thinking: Raw = field(default_factory=_unset)
 
 
 class Function(Struct, frozen=True):
@@ -92,7 +87,7 @@ class Function(Struct, frozen=True):
 
     name: str
     description: str | None = None
-    parameters: Raw = field(default_factory=_null)
+    parameters: Raw = field(default_factory=_unset)
     strict: bool | None = None
 
 
@@ -123,7 +118,7 @@ class ToolChoice(Struct, frozen=True):
 
 class JsonSchema(Struct, frozen=True):
     name: str | None = None
-    schema: Raw = field(default_factory=_null)
+    schema: Raw = field(default_factory=_unset)
     strict: bool | None = None
 
 
@@ -164,8 +159,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     function_call: str | Named | None = None
     reasoning_effort: str | None = None
     modalities: list[str] | None = None
-    audio: Raw = field(default_factory=_null)
-    web_search_options: Raw = field(default_factory=_null)
+    audio: Raw = field(default_factory=_unset)
+    web_search_options: Raw = field(default_factory=_unset)
     user: str | None = None
     store: bool | None = None
     service_tier: str | None = None

@@ -12,7 +12,6 @@ from adapters.constraints import Constraints
 from adapters.dialect import Dialect, Encoded, Reply, Target
 from adapters.wire import Chunk
 from facade.auth import ANYBODY, Address, Caller
-from facade.errors import BadRequest
 from facade.limits.charges import Charge
 from facade.limits.estimates import Size
 from facade.metrics import Meter
@@ -65,14 +64,6 @@ class Ask(Struct, frozen=True):
     def prefers_local(self) -> bool:
         """Whether it rather waits for a target of the operator's own than goes to another."""
         return self.local_only or (self.constraints is not None and self.constraints.prefer_local)
-
-    async def encoded(self, dialect: Dialect, target: Target) -> Sequence[Encoded]:
-        """The calls that it is to this target. Raises InvalidRequest and BadRequest."""
-        try:
-            encoded = self.encode(dialect, target)
-            return await encoded if isinstance(encoded, Wait) else encoded
-        except RecursionError:  # a dialect reads more of the body than a face does
-            raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
 class Identity(Struct, frozen=True):

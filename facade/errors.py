@@ -233,4 +233,6 @@ def told(error: Exception) -> FacadeError:
             retry=error.retry,
             more=error.more,
         )
+    if isinstance(error, RecursionError):  # nothing else here is as deep as a body may be
+        return BadRequest("the body is nested too deeply", code="invalid_json")
     return FacadeError("the facade failed to answer this request; its log says why")

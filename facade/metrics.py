@@ -239,7 +239,7 @@ def _kind(error: BaseException) -> str:
         return error.kind.value
     if isinstance(error, FacadeError):
         return error.code or str(error.status)
-    if isinstance(error, AdapterError):
+    if isinstance(error, AdapterError | RecursionError):
         return "invalid_request"
     return "client_left" if isinstance(error, asyncio.CancelledError) else "internal_error"
 

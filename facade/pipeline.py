@@ -15,31 +15,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from msgspec import Struct
 
-from adapters.dialect import Encoded, Reply, Target, Whole
+from adapters.dialect import Reply, Target
 from adapters.errors import InvalidRequest, Kind, UpstreamError
-from adapters.wire import Chunk
 from facade.admission import Admission
-from facade.ask import Ask, Attempt, Face, Identity
+from facade.ask import Ask, Attempt, Identity
 from facade.attempts import Course
 from facade.breaker import Breakers
 from facade.config import ModelSettings
 from facade.discovery import Discovery
 from facade.errors import NoSlot, RateLimited, name_input
-from facade.faces import sse
 from facade.held import Held
-from facade.limits.charges import Counted, Limits
+from facade.limits.charges import Limits
 from facade.listening import ServerSettings
 from facade.metrics import Metrics
 from facade.planning import Plan, Route
+from facade.relay import answered_by
 from facade.routing import Routing
 from facade.sight import Sight
-from facade.slots import sets_out, take_slot
-from facade.upstreams import Answering, Upstream
+from facade.slots import sets_out
+from facade.upstreams import Upstream
+from facade.waits import Wait
 from facade.warming import Warming
 from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
@@ -83,10 +84,14 @@ class Pipeline:
         self.breakers = Breakers[Route]()
         self._sight = Sight(discovery, policy.queues, self.breakers)
 
+    @cached_property
+    def _now(self) -> Callable[[], float]:
+        return asyncio.get_running_loop().time
+
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
-        until = asyncio.get_running_loop().time() + self._deadline
         meter = self._metrics.begin(ask.input, ask.model)
+        until = self._now() + self._deadline
         attempt = Attempt(ask, identity, answer, until, meter, patience=ask.patience)
         try:
             planned = self._routing.plan(ask.model, ask.constraints)
@@ -117,20 +122,26 @@ class Pipeline:
             charge.leave(given=left or attempt.answer.started)
             raise
 
-    async def _answered(self, plan: Plan, attempt: Attempt) -> None:
+    def _answered(self, plan: Plan, attempt: Attempt) -> Coroutine[object, object, None]:
+        answered = (
+            self._attempt(plan.routes[0], attempt)
+            if plan.chain is None
+            else self._along(plan.routes, plan.chain, attempt)
+        )
+        return self._kept_alive(answered, attempt) if attempt.ask.streamed else answered
+
+    async def _kept_alive(
+        self, answered: Coroutine[object, object, None], attempt: Attempt
+    ) -> None:
         with Held() as held:
-            if attempt.ask.streamed:
-                if attempt.charge is not None:
-                    attempt.charge.show()  # a comment may take the head with it
-                attempt.answer = self._silences.keep(attempt.answer, held)
-            if plan.chain is None:
-                await self._attempt(plan.routes[0], attempt)
-            else:
-                await self._along(plan.routes, plan.chain, attempt)
+            if attempt.charge is not None:
+                attempt.charge.show()  # a comment may take the head with it
+            attempt.answer = self._silences.keep(attempt.answer, held)
+            await answered
 
     async def _along(self, routes: Sequence[Route], chain: ModelSettings, attempt: Attempt) -> None:
         """The attempts of one request, until one is answered or its failure is the last."""
-        now = asyncio.get_running_loop().time
+        now = self._now
         answer = attempt.answer
         holds_back = attempt.ask.streamed and chain.commit == "complete"
         course = Course(
@@ -187,108 +198,20 @@ class Pipeline:
         target = known if isinstance(known, Target) else await known
         if attempt.warm and upstream.name in self._warming:
             await self._warming[upstream.name].check(target)
-        calls = await ask.encoded(upstream.dialect, target)
+        encoded = ask.encode(upstream.dialect, target)
+        calls = await encoded if isinstance(encoded, Wait) else encoded
         for warning in calls[0].warnings:
             warn(headers, warning)
         identity = attempt.identity
         reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
         asked = (upstream, self._queues.get(route.upstream), calls, reply)
-        attempt.stopwatch = self._sight.stopwatch(route)
+        if self._sight.measures:
+            attempt.stopwatch = self._sight.stopwatch(route)
         if attempt.charge is not None:
             attempt.charge.attempt(upstream.name, len(calls))
         try:
-            await (_stream if ask.streamed else _whole)(attempt, asked)
+            await answered_by(asked, attempt)
         except BaseException as error:
             if attempt.charge is not None:
                 attempt.charge.missed(error)
             raise
-
-
-Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
-
-
-async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> Answering | Counted:
-    """What has begun; good or bad, its answer shows what is left of the target's limits."""
-    upstream, queue, _, reply = asked
-    slot = await take_slot(queue, reply.model, attempt, held) if queue is not None else None
-    if attempt.charge is not None:
-        await attempt.charge.enter()
-    try:
-        local_only = attempt.ask.local_only
-        answering = await upstream.open(call, reply, held, attempt.until, local_only=local_only)
-        if slot is not None:
-            slot.begun()
-        if attempt.stopwatch:
-            attempt.stopwatch()
-        return answering if attempt.charge is None else Counted(answering, attempt.charge)
-    finally:
-        limits = upstream.limits(reply.model)
-        if attempt.charge is not None:
-            attempt.charge.tell(limits, streamed=attempt.ask.streamed)
-        elif limits is not None:
-            attempt.answer.headers |= limits.headers()
-
-
-async def _stream(attempt: Attempt, asked: Asked) -> None:
-    """All calls of the attempt as one stream, one after the other."""
-    _, _, calls, _ = asked
-    answer = attempt.answer
-    face: Face | None = None
-    for call in calls:
-        with Held() as held:
-            answering = await _open(call, asked, attempt, held)
-            if face is None:
-                face = attempt.ask.face(answering.reply)
-                attempt.begun()
-                attempt.meter.begins()
-                answer.start(200, sse.HEADERS)
-            await _relay(answering, face, attempt)
-    if attempt.charge is not None:
-        attempt.charge.settle()
-    if face is not None:
-        answer.write(face.end())
-    answer.end()
-
-
-async def _whole(attempt: Attempt, asked: Asked) -> None:
-    """All calls of the attempt as one JSON answer; any failure fails it."""
-    _, _, calls, reply = asked
-    answer = attempt.answer
-    chunks: list[Chunk] = []
-    for call in calls:
-        with Held() as held:
-            answering = await _open(call, asked, attempt, held)
-            if call.whole:
-                _in_one_piece(attempt, call.whole(await answering.whole(), reply))
-                return
-            while (more := await answering.chunks()) is not None:
-                chunks += more
-                attempt.meter.see(more)
-        reply = answering.reply
-    if attempt.charge is not None:
-        attempt.charge.settle()
-        attempt.charge.show()
-    if any(chunk.usage and chunk.usage.partial for chunk in chunks):
-        warn(answer.headers, "the upstream did not count all tokens: usage is incomplete")
-    answer.whole(200, JSON, attempt.ask.face(reply).whole(chunks))
-
-
-def _in_one_piece(attempt: Attempt, whole: Whole) -> None:
-    if attempt.charge is not None:
-        attempt.charge.whole(whole)
-    attempt.meter.used(whole.usage)
-    attempt.answer.whole(200, JSON, whole.body)
-
-
-async def _relay(answering: Answering | Counted, face: Face, attempt: Attempt) -> None:
-    """Chunks to the client until the upstream's end; no reading ahead of a slow client.
-
-    What is over waits for no client: its slot is free.
-    """
-    answer = attempt.answer
-    while (chunks := await answering.chunks()) is not None:
-        answer.write(face.render(chunks))
-        attempt.meter.see(chunks)
-        room = None if answering.over else answer.drained()
-        if room is not None:
-            await room

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 from adapters.constraints import Constraints
 from adapters.dialect import named_remote
@@ -18,6 +20,8 @@ from facade.discovery import Discovery, named
 from facade.errors import Forbidden, NotFound
 from facade.planning import Plan, Route, allowed, unmet, within
 from facade.waits import Wait
+
+_REMEMBERED: Final = 1000  # names; any may be asked for
 
 
 class Routing:
@@ -29,6 +33,7 @@ class Routing:
         self._plans = {
             name: self._chain(name, it, "") for name, it in aliases.items() if "*" not in name
         }
+        self._configured = lru_cache(maxsize=_REMEMBERED)(self._found)
 
     @property
     def names(self) -> list[str]:
@@ -56,7 +61,8 @@ class Routing:
             return self._listed(model, constraints)
         return within(plan, constraints) if constraints else plan
 
-    def _configured(self, model: str) -> Plan | None:
+    def _found(self, model: str) -> Plan | None:
+        """What the configuration alone says, which never changes."""
         exactly = named(self._plans, model)
         if exactly:
             return exactly

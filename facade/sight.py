@@ -47,7 +47,7 @@ class Latencies:
 
 
 class Sight:
-    """A View. Latencies are measured from when one is first needed."""
+    """A View. `measures`: whether somebody needs to know latencies; nobody does at first."""
 
     def __init__(
         self, discovery: Discovery, queues: Mapping[str, Admission], breakers: Breakers[Route]
@@ -56,7 +56,7 @@ class Sight:
         self._queues = queues
         self._breakers = breakers
         self._latencies = Latencies()
-        self._measures = False
+        self.measures = False
 
     def fit(self, plan: Plan, ask: Ask) -> Plan | Wait[Plan]:
         """The plan as this moment suggests it; the Wait asks what models can do.
@@ -68,7 +68,7 @@ class Sight:
         needs = ask.needs() if len(plan.routes) > 1 else NONE
         if not plan.groups and needs is NONE and constraints.max_latency_ms is None:
             return plan
-        self._measures = self._measures or bool(plan.groups or constraints.max_latency_ms)
+        self.measures = self.measures or bool(plan.groups or constraints.max_latency_ms)
         wants = Wants(constraints, ask.lane, needs)
         unknown = [*self._unknown(plan.routes)] if needs.capabilities else []
         if unknown:
@@ -80,9 +80,9 @@ class Sight:
         too_small = self.window(than) or 0
         return lambda route: (self.window(route) or math.inf) >= too_small
 
-    def stopwatch(self, route: Route) -> Callable[[], None] | None:
-        """Started; to be called when the answer begins. None as long as nobody needs to know."""
-        return functools.partial(self._note, route, _now()) if self._measures else None
+    def stopwatch(self, route: Route) -> Callable[[], None]:
+        """Started; to be called when the answer begins."""
+        return functools.partial(self._note, route, _now())
 
     def _note(self, route: Route, began: float) -> None:
         now = _now()

@@ -21,7 +21,6 @@ from adapters.wire import (
     EmbeddingCall,
     EmbeddingRequest,
     Input,
-    StreamOptions,
 )
 from facade.errors import BadRequest
 
@@ -38,25 +37,27 @@ _embedding = msgspec.json.Decoder(EmbeddingRequest)
 def chat(body: bytes) -> ChatCall:
     """POST /v1/chat/completions."""
     request = _decoded(_chat, body)
-    _check_stream(request.stream, request.stream_options)
+    if request.stream_options is not None and not request.stream:
+        raise _no_stream()
     if request.top_logprobs is not None and not request.logprobs:
         raise BadRequest(
             "top_logprobs needs logprobs to be true", param="top_logprobs", code="invalid_value"
         )
-    return ChatCall(_of_openai(body, request), request)
+    return ChatCall(body if request.constraints is UNSET else _of_openai(body), request)
 
 
 def completion(body: bytes) -> CompletionCall:
     """POST /v1/completions."""
     request = _decoded(_completion, body)
-    _check_stream(request.stream, request.stream_options)
+    if request.stream_options is not None and not request.stream:
+        raise _no_stream()
     if request.best_of is not None and request.best_of > (request.n or 1):
         raise BadRequest(
             "best_of above n is not supported: no upstream here can rank answers",
             param="best_of",
             code="unsupported_value",
         )
-    return CompletionCall(_of_openai(body, request), request)
+    return CompletionCall(body if request.constraints is UNSET else _of_openai(body), request)
 
 
 def embedding(body: bytes) -> EmbeddingCall:
@@ -69,12 +70,12 @@ def embedding(body: bytes) -> EmbeddingCall:
             code="invalid_value",
         )
     _check_inputs(request.input)
-    return EmbeddingCall(_of_openai(body, request), request)
+    return EmbeddingCall(body if request.constraints is UNSET else _of_openai(body), request)
 
 
-def _of_openai(body: bytes, request: ChatRequest | CompletionRequest | EmbeddingRequest) -> bytes:
+def _of_openai(body: bytes) -> bytes:
     """The body without what is ours: an upstream may refuse what it does not know."""
-    return body if request.constraints is UNSET else patched(body, Inside(constraints=None))
+    return patched(body, Inside(constraints=None))
 
 
 def _check_inputs(inputs: Input) -> None:
@@ -97,27 +98,29 @@ def _check_inputs(inputs: Input) -> None:
             )
 
 
-def _check_stream(stream: bool | None, options: StreamOptions | None) -> None:
-    if options is not None and not stream:
-        raise BadRequest(
-            "stream_options is only for streams: set stream to true",
-            param="stream_options",
-            code="invalid_value",
-        )
+def _no_stream() -> BadRequest:
+    return BadRequest(
+        "stream_options is only for streams: set stream to true",
+        param="stream_options",
+        code="invalid_value",
+    )
+
+
+def _no_body() -> BadRequest:
+    return BadRequest("the request has no body: send a JSON object", code="invalid_json")
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    if not body.strip():
-        raise BadRequest("the request has no body: send a JSON object", code="invalid_json")
     try:
-        body.decode()  # what is not read goes upstream as it is, and must be text too
+        if not body.isascii():
+            body.decode()  # what is not read goes upstream as it is, and must be text too
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if not body.strip():
+            raise _no_body() from None
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
 def _invalid(message: str) -> BadRequest:

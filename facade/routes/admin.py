@@ -9,7 +9,7 @@ import msgspec
 from facade.admission import Admission
 from facade.edge import Handle, Request
 from facade.errors import Forbidden
-from facade.pipeline import JSON
+from facade.relay import JSON
 from facade.wire.answer import AnswerWriter
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -27,7 +27,8 @@ from facade.faces import requests
 from facade.faces.chat import ChatFace
 from facade.faces.completions import CompletionFace
 from facade.limits import estimates
-from facade.pipeline import JSON, Pipeline
+from facade.pipeline import Pipeline
+from facade.relay import JSON
 from facade.routing import Routing
 from facade.waits import Wait, result_of
 from facade.wire.answer import AnswerWriter
@@ -65,7 +66,7 @@ class OpenAIFace:
             "/v1/models/": (self.model, ("GET",)),
         }
 
-    async def chat(self, request: Request, answer: AnswerWriter) -> None:
+    def chat(self, request: Request, answer: AnswerWriter) -> Awaitable[None]:
         call = requests.chat(request.body)
         asked = call.request
         ask = Ask(
@@ -82,9 +83,9 @@ class OpenAIFace:
             media=_has_media(asked.messages),
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
-        await self._run(ask, answer)
+        return self._run(ask, answer)
 
-    async def completion(self, request: Request, answer: AnswerWriter) -> None:
+    def completion(self, request: Request, answer: AnswerWriter) -> Awaitable[None]:
         call = requests.completion(request.body)
         asked = call.request
 
@@ -113,9 +114,9 @@ class OpenAIFace:
             streamed=bool(asked.stream),
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
-        await self._run(ask, answer)
+        return self._run(ask, answer)
 
-    async def embedding(self, request: Request, answer: AnswerWriter) -> None:
+    def embedding(self, request: Request, answer: AnswerWriter) -> Awaitable[None]:
         call = requests.embedding(request.body)
 
         def encode(dialect: Dialect, target: Target) -> Sequence[Encoded] | Wait[Sequence[Encoded]]:
@@ -143,11 +144,12 @@ class OpenAIFace:
             lane="embedding",
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
-        await self._run(ask, answer)
+        return self._run(ask, answer)
 
-    async def _run(self, ask: Ask, answer: AnswerWriter) -> None:
-        self._check(ask.caller, ask.model)
-        await self._pipeline.run(ask, self._identify(), answer)
+    def _run(self, ask: Ask, answer: AnswerWriter) -> Awaitable[None]:
+        if ask.caller.models:
+            self._check(ask.caller, ask.model)
+        return self._pipeline.run(ask, self._identify(), answer)
 
     def _check(self, caller: Caller, model: str) -> None:
         """404 as OpenAI says it, the same whether there is such a model or not."""
@@ -231,7 +233,7 @@ def _patience(headers: Mapping[str, str]) -> float:
 def _has_media(messages: Sequence[Message]) -> bool:
     """Nearly all contents are texts, so only the others are looked into."""
     listed = [message.content for message in messages if isinstance(message.content, list)]
-    return any(part.type in _MEDIA for parts in listed for part in parts)
+    return bool(listed) and any(part.type in _MEDIA for parts in listed for part in parts)
 
 
 # Asked once per dialect: to look for a protocol's verbs takes as long as all of the translation.

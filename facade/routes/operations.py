@@ -10,7 +10,7 @@ import msgspec
 from facade.discovery import Discovery
 from facade.edge import Handle, Request
 from facade.errors import MethodNotAllowed, NotFound
-from facade.pipeline import JSON
+from facade.relay import JSON
 from facade.routes import docs
 from facade.wire.answer import AnswerWriter
 
