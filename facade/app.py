@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -282,15 +283,13 @@ def _credentials(settings: UpstreamSettings) -> Mapping[str, str]:
     return row.credentials(settings.api_key) if settings.api_key else {}
 
 
-def _ids() -> Iterator[str]:
-    """Ids without end. Randomness is drawn for many at a time: each drawing is a system call."""
-    size = 24
-    while True:
-        drawn = secrets.token_hex(256 * size // 2)
-        yield from (drawn[start : start + size] for start in range(0, len(drawn), size))
+def _drawn(size: int) -> list[str]:
+    """Many ids: each drawing is a system call."""
+    drawn = secrets.token_hex(256 * size // 2)
+    return [drawn[start : start + size] for start in range(0, len(drawn), size)]
 
 
-_new_id: Final = _ids().__next__
+_new_id: Final = chain.from_iterable(map(_drawn, repeat(24))).__next__
 
 
 def _identify() -> Identity:

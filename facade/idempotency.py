@@ -152,7 +152,7 @@ class Idempotency:
 
     def _begin(self, run: _Run, handle: Handle, request: Request) -> _Run:
         self._running[run.scope] = run
-        run.task = asyncio.create_task(_done(handle(request, run.recording)))
+        run.task = asyncio.create_task(_done(handle, request, run.recording))
         run.task.add_done_callback(lambda _: self._end(run))
         return run
 
@@ -213,5 +213,5 @@ def _fingerprint(request: Request) -> bytes:
     return said.digest()
 
 
-async def _done(work: Awaitable[None]) -> None:
-    await work
+async def _done(handle: Handle, request: Request, answer: AnswerWriter) -> None:
+    await handle(request, answer)
