@@ -6,6 +6,7 @@ each rule also holds where a route is served without the framework.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,10 +23,9 @@ from facade.auth import ANYBODY, Address, Caller, Keyring, Networks, address_of,
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, Unauthorized, told
 from facade.faces import sse
 from facade.listening import ServerSettings
-from facade.wire.answer import AnswerWriter
-from facade.wire.asgi import read_body
-from facade.wire.connection import Connection, Stalls
-from facade.wire.hang_up import Client, until_hang_up
+from facade.wire.answer import Answer, AnswerWriter
+from facade.wire.asgi import AsgiAnswer, read_body
+from facade.wire.connection import Stalls
 from facade.wire.head import ABORT, Entered, Head, Headers
 
 _log = logging.getLogger("facade.requests")
@@ -64,7 +64,7 @@ class Edge:
         self._keyed = bool(keyring)
         self._is_allowed = lru_cache(maxsize=64)(self._hosts)  # clients say few, again and again
         self.most = server.max_body
-        self.new_id = ids
+        self._new_id = ids
         self.stalls = Stalls(server.client_idle)
 
     def __call__(self, handle: Handle, *methods: str, public: bool = False) -> Door:
@@ -133,15 +133,48 @@ class Edge:
         allowed, host = self._server.allowed_hosts, host.lower()
         return "*" in allowed or host in allowed or _name_of(host) in allowed
 
-    def cors(self, request: Request) -> dict[str, str]:
-        origin = request.headers.get("origin")
-        if origin is None or origin not in self._server.cors_allow_origins:
+    def _cors(self, origin: str) -> dict[str, str]:
+        if origin not in self._server.cors_allow_origins:
             return {}
         return {
             "access-control-allow-origin": origin,
             "access-control-expose-headers": _EXPOSED,
             "vary": "origin",
         }
+
+    async def serve(
+        self, handle: Handle, request: Request, answer: Answer, began: float
+    ) -> int | None:
+        """Answer a request until its client is gone; the status it was answered with.
+
+        None: the client left, or took nothing for too long and was cut. This is cancelled then,
+        so that what `handle` holds is released. It is cancelled too where the server stops: the
+        last word of an answer that has not ended says so. `began`: by time.perf_counter.
+        """
+        request_id = f"req_{self._new_id()}"
+        answer.headers["x-request-id"] = request_id
+        if "origin" in request.headers:
+            answer.headers |= self._cors(request.headers["origin"])
+        try:
+            try:
+                await handle(request, answer)
+            except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
+                _tell(error, answer)
+                _let_go(error)
+            if not answer.complete:
+                await answer.sent()
+        except asyncio.CancelledError:
+            if not answer.given_up():
+                _tell(Stopping("the facade is being stopped: try again"), answer)
+                await answer.sent()
+        finally:
+            answer.close()
+        status = answer.status if answer.complete else None
+        if _log.isEnabledFor(logging.INFO):
+            took = (time.perf_counter() - began) * 1000
+            said = (request.method, quote(request.path), status or "left", took)
+            _log.info("%s %s %s %.0f ms %s", *said, request_id)
+        return status
 
 
 class Door:
@@ -155,30 +188,43 @@ class Door:
         self._methods = methods
         self._public = public
         self.most = edge.most
+        self.stalls = edge.stalls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
         asked = cast(HTTPScope, scope)
         path = unquote(asked["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
         headers = Headers(cast(Sequence[tuple[bytes, bytes]], asked["headers"]))
         peer, scheme = asked["client"], asked.get("scheme", "http")
         head = Head(asked["method"], path, headers, peer[0] if peer else "", scheme)
-        visit = _Visit(self._edge, self._handle, Request(head.method, path, headers))
-        await self._read(visit, head, receive)
+        request = Request(head.method, path, headers)
+        handle = await self._read(request, head, receive)
         abort = cast(Callable[[], None] | None, (scope.get("extensions") or {}).get(ABORT))
-        await visit.serve(Client(receive, send, abort))
+        answer = AsgiAnswer(send, self.stalls, abort)
+        watching = asyncio.create_task(answer.watch(receive))
+        try:
+            await self._edge.serve(handle, request, answer, began)
+        finally:
+            watching.cancel()
 
     def enter(self, head: Head) -> Entered | None:
-        """The way of a request from its body on; None if it is to be refused."""
+        """The way of requests with this head from their bodies on; None if they are refused."""
         try:
             caller, address = self._edge.admit(head, public=self._public, keyless=self._public)
         except FacadeError:
             return None
-        request = Request(head.method, head.path, head.headers, b"", caller, address)
-        return _Visit(self._edge, self._handle, request).enter
+        handle, serve = self._handle, self._edge.serve
+        method, path, headers = head.method, head.path, head.headers
 
-    async def _read(self, visit: _Visit, head: Head, receive: Receive) -> None:
-        """The request; a body that is too long, or of one that is refused, is not read."""
-        request, methods = visit.request, self._methods
+        def entered(body: bytes, answer: Answer, began: float) -> Coroutine[Any, Any, int | None]:
+            request = Request(method, path, headers, body, caller, address)
+            return serve(handle, request, answer, began)
+
+        return entered
+
+    async def _read(self, request: Request, head: Head, receive: Receive) -> Handle:
+        """What answers the request; a body that is too long, or of a refused one, is not read."""
+        methods = self._methods
         preflight = bool(methods) and request.method == "OPTIONS" and "origin" in request.headers
         keyless = self._public or preflight  # which carries no key, and reaches no handler
         try:
@@ -189,55 +235,30 @@ class Door:
                 raise MethodNotAllowed(request.path, request.method, methods)
             request.body = await read_body(receive, self.most)
         except FacadeError as refused:
-            visit.refused = refused
-        if preflight:
-            visit.preflight = methods
+            return _refusal(refused)
+        return _preflight(methods) if preflight else self._handle
 
 
-class _Visit:
-    """One request on its way through the edge. `preflight`: the methods that it asks about."""
+def _refusal(error: FacadeError) -> Handle:
+    async def refused(_: Request, __: AnswerWriter) -> None:
+        raise error
 
-    refused: FacadeError | None = None
-    preflight: tuple[str, ...] = ()
+    return refused
 
-    def __init__(self, edge: Edge, handle: Handle, request: Request) -> None:
-        self.request = request
-        self._began = time.perf_counter()
-        self._edge = edge
-        self._handle = handle
-        self._id = f"req_{edge.new_id()}"
 
-    def enter(self, body: bytes, connection: Connection) -> Coroutine[Any, Any, None]:
-        self.request.body = body
-        return self.serve(connection)
+def _preflight(methods: tuple[str, ...]) -> Handle:
+    """What answers a browser that asks which methods it may use."""
 
-    async def serve(self, client: Client | Connection) -> None:
-        status = await until_hang_up(client, self._edge.stalls, self.answer, self.stop)
-        if _log.isEnabledFor(logging.INFO):
-            self._note(status, time.perf_counter() - self._began)
+    async def told(request: Request, answer: AnswerWriter) -> None:
+        asked = request.headers.get("access-control-request-headers", "")
+        headers = {
+            "access-control-allow-methods": ", ".join(methods),
+            "access-control-allow-headers": asked,
+            "access-control-max-age": "600",
+        }
+        answer.whole(200, headers, b"")
 
-    async def answer(self, answer: AnswerWriter) -> None:
-        answer.headers["x-request-id"] = self._id
-        if "origin" in self.request.headers:
-            answer.headers |= self._edge.cors(self.request)
-        try:
-            if self.refused is not None:
-                raise self.refused
-            if self.preflight:
-                answer.whole(200, _preflight(self.request, self.preflight), b"")
-            else:
-                await self._handle(self.request, answer)
-        except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
-            _tell(error, answer)
-            _let_go(error)
-
-    def stop(self, answer: AnswerWriter) -> None:
-        _tell(Stopping("the facade is being stopped: try again"), answer)
-
-    def _note(self, status: int | None, took: float) -> None:
-        """`took` is in seconds."""
-        said = (self.request.method, quote(self.request.path), status or "left", took * 1000)
-        _log.info("%s %s %s %.0f ms %s", *said, self._id)
+    return told
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -251,14 +272,6 @@ def _name_of(host: str) -> str:
     """A Host without its port."""
     name, _, port = host.rpartition(":")
     return name if port.isdigit() else host
-
-
-def _preflight(request: Request, methods: tuple[str, ...]) -> dict[str, str]:
-    return {
-        "access-control-allow-methods": ", ".join(methods),
-        "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
-        "access-control-max-age": "600",
-    }
 
 
 def _tell(error: Exception, answer: AnswerWriter) -> None:

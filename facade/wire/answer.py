@@ -40,6 +40,28 @@ class AnswerWriter(Protocol):
     def end(self) -> None: ...
 
 
+class Answer(AnswerWriter, Protocol):
+    """An answer on its way to its client, who may leave: what gives it is cancelled then.
+
+    `ended`: nothing more will be written; `complete`: nothing is left to be sent; `left`: the
+    client is gone, or took nothing for too long and was cut.
+    """
+
+    status: int | None
+    ended: bool
+    complete: bool
+    left: bool
+
+    async def sent(self) -> None:
+        """Wait until the client has been given everything."""
+
+    def given_up(self) -> bool:
+        """Of an answer whose work was cancelled: whether nobody is there for a last word."""
+
+    def close(self) -> None:
+        """End without finishing: what was not sent is not sent. Harmless after the end."""
+
+
 def warn(headers: dict[str, str], warning: str) -> None:
     """Add a warning to the headers of an answer."""
     known = headers.get("x-facade-warning")

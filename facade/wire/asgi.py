@@ -19,13 +19,39 @@ _Message = dict[str, object]
 
 
 class AsgiAnswer(Written):
-    """The AnswerWriter of one ASGI request."""
+    """The Answer of one ASGI request, in the task it is made in.
 
-    def __init__(self, send: Send, stalls: Stalls, stalled: Callable[[], None]) -> None:
-        super().__init__(stalls, stalled)
+    `abort` closes the client's socket, where the server lets us.
+    """
+
+    _sender: asyncio.Task[None] | None = None
+    _wakes: asyncio.Event | None = None  # the sender's, where there is one
+
+    def __init__(self, send: Send, stalls: Stalls, abort: Callable[[], None] | None = None) -> None:
+        super().__init__(stalls)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - ASGI runs applications in tasks
+        self._task = task
         self._send = send
-        self._sender: asyncio.Task[None] | None = None
-        self._wakes: asyncio.Event | None = None  # the sender's, where there is one
+        self._abort = abort
+
+    async def watch(self, receive: Receive) -> None:
+        """See that the client leaves."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.leave()
+
+    def stalled(self) -> None:
+        if self._abort:
+            self._abort()
+        self.leave()
+
+    def cancel(self) -> bool:
+        return self._task.cancel()
+
+    def given_up(self) -> bool:
+        self._task.uncancel()
+        return super().given_up()
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -54,7 +80,7 @@ class AsgiAnswer(Written):
         """End without finishing: what was not sent is not sent. Harmless after the end."""
         if self._sender is not None:
             self._sender.cancel()
-        self._stalls.end(self._stalled)
+        self._stalls.end(self)
 
     async def _run(self) -> None:
         headers = raw_headers(self.headers)
@@ -88,9 +114,9 @@ class AsgiAnswer(Written):
         return [(held[start : start + SLICE], start == starts[-1]) for start in starts]
 
     async def _timed(self, message: _Message) -> None:
-        self._stalls.begin(self._stalled)
+        self._stalls.begin(self)
         await self._send(message)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
-        self._stalls.end(self._stalled)
+        self._stalls.end(self)
 
 
 def _body(body: bytes, *, more: bool) -> _Message:

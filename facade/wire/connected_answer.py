@@ -8,36 +8,32 @@ how much that is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from facade.waits import Wait
 from facade.wire.connection import SLICE, Connection, Stalls
+from facade.wire.stepped import Stepped
 from facade.wire.written import Written
 
 
-def _nobody() -> None: ...
+class ConnectedAnswer(Stepped, Written):
+    """The Answer of one request on a connection of our own server, and the work that gives it."""
 
+    keep_alive = True  # the connection serves another request after it
+    _chunked = False
+    _head = b""
+    _turn: asyncio.Handle | None = None
+    _sent: Wait[None] | None = None
 
-class ConnectedAnswer(Written):
-    """The AnswerWriter of one request on a connection of our own server."""
-
-    def __init__(self, connection: Connection, stalls: Stalls, stalled: Callable[[], None]) -> None:
-        super().__init__(stalls, stalled)
+    def __init__(self, connection: Connection, stalls: Stalls) -> None:
+        super().__init__(stalls)
         self._connection = connection
-        self._chunked = False
-        self._head = b""
-        self._turn: asyncio.Handle | None = None
-        self._sent: Wait[None] | None = None
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers |= headers
-        self.headers["content-length"] = str(len(body))
-        head = self._connection.begin(status, self.headers)
+        head = self._begun(status, headers, {"content-length": str(len(body))})
         if len(body) <= SLICE and not self._connection.paused:
             self.ended = self.complete = True
-            self._connection.write(head + body)
-            self._connection.finish()
+            self._connection.finish(head + body)
             return
         self._head = head
         self._pieces.append(body)
@@ -45,12 +41,9 @@ class ConnectedAnswer(Written):
         self.end()
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status = status
-        self.headers |= headers
         self._chunked = self._connection.chunked
-        if self._chunked:
-            self.headers["transfer-encoding"] = "chunked"
-        self._head = self._connection.begin(status, self.headers)
+        framing = {"transfer-encoding": "chunked"} if self._chunked else {}
+        self._head = self._begun(status, headers, framing)
         self._send_soon()
 
     def write(self, data: bytes) -> None:
@@ -76,23 +69,35 @@ class ConnectedAnswer(Written):
         if self._turn is not None:
             self._turn.cancel()
         self._pieces.clear()
-        self._stalls.end(self._stalled)
-        self._stalled = _nobody  # who cares, and knows us
+        self._stalls.end(self)
+
+    def stalled(self) -> None:
+        self._connection.abort()
+        self.leave()
 
     def resume(self) -> None:
         """Write what is held, as far as the client takes it."""
         self._turn = None
-        self._stalls.end(self._stalled)
+        self._stalls.end(self)
         while not self._connection.paused and not self.complete:
             if not (self._pieces or self._head or self.ended):
                 return
             self._write_slice()
         if not self.complete:
-            self._stalls.begin(self._stalled)
+            self._stalls.begin(self)
+
+    def _begun(self, status: int, headers: Mapping[str, str], framing: Mapping[str, str]) -> bytes:
+        """The head of the answer."""
+        self.status = status
+        self.headers |= headers
+        self.headers |= framing
+        if not self.keep_alive:
+            self.headers["connection"] = "close"
+        return self._connection.begin(status, self.headers)
 
     def _mind_pause(self) -> None:
         if self._connection.paused:
-            self._stalls.begin(self._stalled)
+            self._stalls.begin(self)
 
     def _send_soon(self) -> None:
         if self._turn is None and not self._connection.paused:
@@ -101,13 +106,15 @@ class ConnectedAnswer(Written):
     def _write_slice(self) -> None:
         held = self._next_slice()
         self.complete = self.ended and not self._pieces
-        self._connection.write(self._head + self._framed(held))
+        data = self._head + self._framed(held)
         self._head = b""
         self._gone(len(held))
         if self.complete:
-            self._connection.finish()
+            self._connection.finish(data)
             if self._sent is not None and not self._sent.done():
                 self._sent.set_result(None)
+        else:
+            self._connection.write(data)
 
     def _next_slice(self) -> bytes:
         """What goes next of the pieces. Where it is much, it is cut once, not for each slice."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 SLICE: Final = 64 * 1024  # bytes a write: a client that takes this much is not idle
 _LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
@@ -34,69 +34,60 @@ def _header_value(value: str) -> bytes:
     return value.encode()
 
 
-class Work(Protocol):
-    """What answers a request: a task, or what stands for one."""
-
-    def cancel(self) -> Any: ...  # noqa: ANN401 - nobody asks
-
-    def uncancel(self) -> int: ...
-
-
 class Connection(Protocol):
-    """The connection of one request that waits for its answer."""
+    """A client's connection, of which one request waits for its answer.
 
-    chunked: bool  # how a stream is framed; else it ends with the connection, for HTTP/1.0
+    `chunked`: how a stream is framed; else it ends with the connection, for HTTP/1.0. `paused`:
+    the client has not taken what was written.
+    """
 
-    @property
-    def work(self) -> Work: ...
-
-    @property
-    def paused(self) -> bool:
-        """Whether the client has not taken what was written."""
+    chunked: bool
+    paused: bool
 
     def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
         """The head of the answer, to be written first. The server adds headers of its own."""
 
     def write(self, data: bytes) -> None: ...
 
-    def finish(self) -> None:
-        """All of the answer is written: the connection goes on to the next request."""
+    def finish(self, data: bytes) -> None:
+        """Write the last of the answer: the connection goes on to the next request."""
 
     def abort(self) -> None:
         """Close the socket without waiting for what the client has not taken."""
 
-    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
-        """Call `leave` when the client is gone (at once if it is), `resume` after a pause."""
 
-    def forget(self) -> None:
-        """Call nothing any more."""
+class Sender(Protocol):
+    """Whoever waits for a client."""
+
+    def stalled(self) -> None:
+        """The client has taken nothing for too long."""
 
 
 class Stalls:
     """The sends under way, and since when: one timer for all, as they are many and stalls are rare.
 
-    A client that takes nothing for `client_idle` seconds is told of by its `stalled`.
+    The sender whose client takes nothing for `client_idle` seconds is told so.
     """
 
     def __init__(self, client_idle: float) -> None:
         self._client_idle = client_idle
-        self._since: dict[Callable[[], None], float] = {}
+        self._since: dict[Sender, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, stalled: Callable[[], None]) -> None:
+    def begin(self, sender: Sender) -> None:
         loop = asyncio.get_running_loop()
-        self._since[stalled] = loop.time()
+        self._since[sender] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
 
-    def end(self, stalled: Callable[[], None]) -> None:
-        self._since.pop(stalled, None)
+    def end(self, sender: Sender) -> None:
+        self._since.pop(sender, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         late = loop.time() - self._client_idle
-        for stalled in [stalled for stalled, since in self._since.items() if since <= late]:
-            self.end(stalled)
-            stalled()
+        for sender in [sender for sender, since in self._since.items() if since <= late]:
+            self.end(sender)
+            sender.stalled()
         self._timer = None
         if self._since:
             self._timer = loop.call_later(self._client_idle / 4, self._look, loop)

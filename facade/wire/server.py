@@ -14,18 +14,20 @@ import asyncio
 import re
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from facade.errors import BadRequest
+from facade.wire.connected_answer import ConnectedAnswer
 from facade.wire.connection import Stalls, header_lines
-from facade.wire.head import ABORT, Busy, Entered, Head, Headers
-from facade.wire.stepped import Stepped
+from facade.wire.head import ABORT, Busy, Entered, Head, Headers, Remembered, remembered
 
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
@@ -33,24 +35,48 @@ _MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answ
 _OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
-_idle: Final[WeakKeyDictionary[Config, Stalls]] = WeakKeyDictionary()
+class _Shared:
+    """What the connections of a server share: the timer of the idle ones, and how answers begin."""
+
+    def __init__(self, config: Config) -> None:
+        self.idle = Stalls(config.timeout_keep_alive)
+        self._headers: list[tuple[bytes, bytes]] = []  # which the server replaces every second
+        self._begun: dict[int, bytes] = {}
+
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The status line and the server's own headers."""
+        if headers is not self._headers:
+            self._headers, self._begun = headers, {}
+        if status not in self._begun:
+            lines = [b"%b: %b\r\n" % header for header in headers]
+            self._begun[status] = STATUS_LINE[status] + b"".join(lines)
+        return self._begun[status]
+
+
+_shared: Final[WeakKeyDictionary[Config, _Shared]] = WeakKeyDictionary()
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. Of its requests one is answered at a time."""
+    """One connection. Of its requests one is answered at a time.
 
+    While a head is remembered, the parser has seen all of its request, and nothing since.
+    """
+
+    chunked = True
+    paused = False
+    gone = False
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
-    _visit: _Visit | None = None  # of whose request the body is read
-    _whole: _Visit | None = None  # whose request has just been read
-    answering: _Visit | None = None
-    gone = False
+    _between = True  # no request has begun that is not whole
+    _reading: _Reading | None = None
+    _whole: _Reading | None = None  # that has just been read
+    _answering: _Visit | None = None
+    _remembered: Remembered | None = None
 
     def __init__(self, config: Config, server_state: ServerState, *more: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(config, server_state, *more, **named)
         self._busy: Mapping[bytes, Busy] = getattr(self.app, "busy", {})
-        self._idle = _idle.setdefault(config, Stalls(config.timeout_keep_alive))
-        self._idle_too_long = self.timeout_keep_alive_handler
+        self._shared = _shared.get(config) or _shared.setdefault(config, _Shared(config))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -61,18 +87,40 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        same = self._remembered
+        if same is not None and self._answering is None:
+            body = same.body(data)
+            if body is not None:
+                self._unset_keepalive_if_required()
+                visit = _Visit(self, same.busy.stalls)
+                self.cycle = visit  # type: ignore[assignment]  # as far as uvicorn asks
+                self._serve(visit, same.entered(body, visit, time.perf_counter()))
+                return
+        self._remembered = None
         if self._in_head:
             if self._head > _LONGEST_HEAD:
                 self.send_400_response("the request's head is too large")
                 return
             self._head += len(data)
-            # Java's client offers h2c with all it asks; the parser drops the body of an offer.
-            if b"\r\nupgrade:" in data.lower():
-                data = _OFFER.sub(b"\r\nx-upgrade:", data)
-        super().data_received(data)
-        if self._whole is not None:
-            visit, self._whole = self._whole, None
-            visit.start()
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        offers = self._in_head and b"\r\nupgrade:" in data.lower()
+        alone = self._between and not offers
+        # Java's client offers h2c with all it asks; the parser drops the body of an offer.
+        super().data_received(_OFFER.sub(b"\r\nx-upgrade:", data) if offers else data)
+        if self._whole is None:
+            return
+        read, self._whole = self._whole, None
+        visit, body = read.visit, b"".join(read.pieces)
+        if alone and visit.keep_alive:
+            self._remembered = remembered(read.busy, read.entered, data, body)
+        self._serve(visit, read.entered(body, visit, read.began))
+
+    def _serve(self, visit: _Visit, work: Coroutine[Any, Any, object]) -> None:
+        self._answering = visit
+        self.tasks.add(visit)  # type: ignore[arg-type]  # it is cancelled as a task is
+        visit.begin(work)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is told like every error."""
@@ -89,6 +137,7 @@ class Protocol(HttpToolsProtocol):
     # What the parser sees
 
     def on_message_begin(self) -> None:
+        self._between = False
         self.url = b""
         self.headers = []
 
@@ -98,22 +147,22 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
         busy = self._busy.get(self.url)
-        self._visit = self._entered(busy) if busy and self._free else None
-        if self._visit is None:
+        self._reading = self._entered(busy) if busy and self._free else None
+        if self._reading is None:
             self._as_asgi()
         else:
-            self.cycle = self._visit  # type: ignore[assignment]  # as far as uvicorn asks
+            self.cycle = self._reading.visit  # type: ignore[assignment]  # the same
 
     def on_body(self, body: bytes) -> None:
-        if self._visit is not None:
-            self._visit.pieces.append(body)
+        if self._reading is not None:
+            self._reading.pieces.append(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head = True
-        if self._visit is not None:
-            self._whole, self._visit = self._visit, None
+        self._in_head = self._between = True
+        if self._reading is not None:
+            self._whole, self._reading = self._reading, None
         else:
             super().on_message_complete()
 
@@ -121,18 +170,24 @@ class Protocol(HttpToolsProtocol):
     def _free(self) -> bool:
         """Whether no request is being answered."""
         cycle: Any = self.cycle  # None at first, against its annotation
-        return cycle is None or cycle.response_complete
+        return self._answering is None and (cycle is None or cycle.response_complete)
 
-    def _entered(self, busy: Busy) -> _Visit | None:
+    def _entered(self, busy: Busy) -> _Reading | None:
         """The request on the short way, if it is one for that."""
         headers = dict(self.headers)
         length = headers.get(b"content-length")
         unusual = length is None or int(length) > busy.most or b"expect" in headers
         if unusual or self.parser.get_method() != b"POST":
             return None
-        known, peer = Headers(self.headers, headers), self.client[0] if self.client else ""
+        peer = self.client[0] if self.client else ""
+        known = Headers(self.headers)
         entered = busy.enter(Head("POST", self.url.decode(), known, peer, str(self.scheme)))
-        return None if entered is None else _Visit(self, entered)
+        if entered is None:
+            return None
+        visit = _Visit(self, busy.stalls)
+        self.chunked = self.parser.get_http_version() != "1.0"
+        visit.keep_alive = self.chunked and self.parser.should_keep_alive()
+        return _Reading(visit, busy, entered, time.perf_counter(), [])
 
     def _as_asgi(self) -> None:
         url, headers = self.url, self.headers
@@ -153,13 +208,44 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self.gone = True
-        if self.answering:
-            self.answering.leave()
+        if self._answering:
+            self._answering.leave()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.answering:
-            self.answering.resume()
+        self.paused = False
+        if self._answering:
+            self._answering.resume()
+
+    # The Connection of the request that is answered
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
+        begun = self._shared.begun(status, self.server_state.default_headers)
+        return begun + header_lines(headers) + b"\r\n"
+
+    def write(self, data: bytes) -> None:
+        if not self.gone:
+            self.transport.write(data)
+
+    def finish(self, data: bytes) -> None:
+        self.write(data)
+        visit, self._answering = self._answering, None
+        if visit is not None and not visit.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def ended(self, visit: _Visit) -> None:
+        self.tasks.discard(visit)
+        if self._answering is visit:  # the client is gone, or we have failed it
+            self._answering = None
+            self.transport.close()
 
     # A connection without a request
 
@@ -171,10 +257,13 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._idle.begin(self._idle_too_long)
+            self._shared.idle.begin(self)
+
+    def stalled(self) -> None:
+        self.timeout_keep_alive_handler()
 
     def _unset_keepalive_if_required(self) -> None:
-        self._idle.end(self._idle_too_long)
+        self._shared.idle.end(self)
 
 
 class _NoEvent:
@@ -184,70 +273,26 @@ class _NoEvent:
         pass
 
 
-class _Visit:
-    """One request on the short way: its Connection, and what uvicorn asks of its cycles."""
+class _Visit(ConnectedAnswer):
+    """One request on the short way; and what uvicorn asks of its cycles."""
 
     message_event = _NoEvent()
-    response_complete = disconnected = False
-    work: Stepped
-    leave: Callable[[], None]
-    resume: Callable[[], None]
-
-    def __init__(self, server: Protocol, entered: Entered) -> None:
-        self._server = server
-        self._entered = entered
-        self.pieces: list[bytes] = []  # of the body
-        self._flow = server.flow
-        self._tasks: set[Any] = server.tasks  # which the server waits for before it stops
-        self.chunked = server.parser.get_http_version() != "1.0"
-        self.keep_alive = self.chunked and server.parser.should_keep_alive()
-
-    def start(self) -> None:
-        """The request is whole."""
-        pieces = self.pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.work = Stepped(self._entered(body, self), self._ended, self._server.loop)
-        self._tasks.add(self.work)
-        self.work.step()
-
-    def _ended(self, work: Stepped) -> None:
-        self._tasks.discard(work)
-        if not self.response_complete:  # the client is gone, or we have failed it
-            self._server.transport.close()
+    disconnected = False
+    _connection: Protocol
 
     @property
-    def paused(self) -> bool:
-        return self._flow.write_paused
+    def response_complete(self) -> bool:
+        return self.complete
 
-    def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
-        lines = [STATUS_LINE[status]]
-        for name, value in self._server.server_state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(header_lines(headers))
-        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        return b"".join(lines)
+    def has_ended(self) -> None:
+        self._connection.ended(self)
 
-    def write(self, data: bytes) -> None:
-        if not self._server.gone:
-            self._server.transport.write(data)
 
-    def finish(self) -> None:
-        self.response_complete = True
-        if not self.keep_alive:
-            self._server.transport.close()
-        self._server.on_response_complete()
+class _Reading(Struct):
+    """A request on the short way whose body is read. `began`: by time.perf_counter."""
 
-    def abort(self) -> None:
-        self._server.transport.abort()
-
-    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
-        self.leave, self.resume = leave, resume
-        self._server.answering = self
-        if self._server.gone:
-            leave()
-
-    def forget(self) -> None:
-        if self._server.answering is self:
-            self._server.answering = None
-        del self.leave, self.resume  # whose owners know us
+    visit: _Visit
+    busy: Busy
+    entered: Entered
+    began: float
+    pieces: list[bytes]

@@ -8,30 +8,29 @@ current task (`asyncio.timeout` does).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from facade.waits import Prompt, Wait
 
 
-class Stepped(asyncio.Future[None]):
-    """Done when the work has ended, however; `ended` is called then. It is cancelled as a task is.
+class Stepped:
+    """Work that is begun once, and cancelled as a task is. `has_ended` is called then, however.
 
     What the work raises, the loop's exception handler is told.
     """
 
+    _work: Coroutine[Any, Any, object]
     _waits: Wait[Any] | None = None
     _cancels = False  # at the next opportunity
+    _is_over = False
 
-    def __init__(
-        self,
-        work: Coroutine[Any, Any, object],
-        ended: Callable[[Stepped], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        super().__init__(loop=loop)
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
         self._work = work
-        self._ended = ended
+        self.step()
+
+    def has_ended(self) -> None:
+        """Nothing of the work is left."""
 
     def step(self, _: object = None) -> None:
         """Go on until the next Wait that is not done."""
@@ -42,32 +41,26 @@ class Stepped(asyncio.Future[None]):
                 wait = self._work.throw(asyncio.CancelledError())
             else:
                 wait = self._work.send(None)
-        except StopIteration:
-            self._end()
-        except asyncio.CancelledError:
+        except (StopIteration, asyncio.CancelledError):
             self._end()
         except BaseException as error:
             self._end()
             if not isinstance(error, Exception):
                 raise
             said = {"message": "a request ended in an error", "exception": error}
-            self.get_loop().call_exception_handler(said)
+            asyncio.get_running_loop().call_exception_handler(said)
         else:
             self._await(wait)
 
     def cancel(self, msg: object = None) -> bool:
-        if self.done():
+        if self._is_over:
             return False
         self._cancels = self._waits is None or not self._waits.cancel(msg)
         return True
 
-    def uncancel(self) -> int:
-        """There is nothing to count: who was cancelled and goes on, goes on."""
-        return 0
-
     def _await(self, wait: Wait[Any] | None) -> None:
         if wait is None:  # a bare yield, as of asyncio.sleep(0)
-            self.get_loop().call_soon(self.step)
+            asyncio.get_running_loop().call_soon(self.step)
             return
         wait._asyncio_future_blocking = False  # noqa: SLF001 - as tasks tell that they have it
         self._waits = wait
@@ -79,7 +72,6 @@ class Stepped(asyncio.Future[None]):
             self._cancels = False
 
     def _end(self) -> None:
-        self.set_result(None)
-        ended = self._ended
-        del self._ended, self._work  # who knows us: together we would wait for the collector
-        ended(self)
+        self._is_over = True
+        del self._work  # which knows us: together we would wait for the collector
+        self.has_ended()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from facade.waits import Wait
 from facade.wire.answer import READ_AHEAD
@@ -11,18 +10,19 @@ from facade.wire.connection import Stalls
 
 
 class Written:
-    """The part of an answer that waits for its client; `stalled` is called if it takes nothing."""
+    """The part of an answer that waits for its client."""
 
-    def __init__(self, stalls: Stalls, stalled: Callable[[], None]) -> None:
+    status: int | None = None
+    ended = False
+    complete = False  # nothing is left to be sent
+    left = False  # the client is gone
+    _held = 0
+    _room: Wait[None] | None = None
+
+    def __init__(self, stalls: Stalls) -> None:
         self.headers: dict[str, str] = {}
-        self.status: int | None = None
-        self.ended = False
-        self.complete = False  # nothing is left to be sent
         self._stalls = stalls
-        self._stalled = stalled
         self._pieces: list[bytes] = []
-        self._held = 0
-        self._room: Wait[None] | None = None
 
     @property
     def started(self) -> bool:
@@ -41,6 +41,16 @@ class Written:
             self._room = asyncio.get_running_loop().create_future()
         return self._room
 
+    def given_up(self) -> bool:
+        """What is being sent cannot be taken up again."""
+        return self.left or self.ended
+
+    def leave(self) -> None:
+        """The client is gone."""
+        if not self.complete:  # servers also say "disconnect" after the last byte
+            self.left = True
+            self.cancel()
+
     def _gone(self, size: int) -> None:
         """So many bytes of it have gone."""
         self._held -= size
@@ -49,5 +59,11 @@ class Written:
                 self._room.set_result(None)
             self._room = None
 
+    # Each of the two has its own way
+
     def _send_soon(self) -> None:
-        raise NotImplementedError  # each of the two has its own way
+        raise NotImplementedError
+
+    def cancel(self) -> bool:
+        """Cancel the work that gives it."""
+        raise NotImplementedError

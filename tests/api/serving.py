@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from openai import AsyncOpenAI
@@ -56,7 +57,7 @@ class Facade:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def tasks(self) -> set[asyncio.Task[None]]:
+    def tasks(self) -> set[Any]:
         """Those of the requests that are under way."""
         return self._server.server_state.tasks
 
@@ -69,7 +70,7 @@ class Facade:
     def bodies(self) -> int:
         """How many requests are under way whose body is not whole yet."""
         connections = self._server.server_state.connections
-        return sum(isinstance(each, Protocol) and each._visit is not None for each in connections)
+        return sum(isinstance(each, Protocol) and each._reading is not None for each in connections)
 
     @property
     def connections(self) -> int:
@@ -122,6 +123,7 @@ async def _stop(server: uvicorn.Server) -> None:
         each.close()
     for connection in list(server.server_state.connections):
         connection.transport.abort()
-    if tasks := set(server.server_state.tasks):
-        await asyncio.wait(tasks, timeout=WAIT)
+    async with asyncio.timeout(WAIT):
+        while server.server_state.tasks:  # noqa: ASYNC110 - uvicorn tells nobody when they end
+            await asyncio.sleep(0.002)
     await server.lifespan.shutdown()

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from facade.wire.hang_up import Client
+from facade.auth import Keyring
+from facade.edge import Edge, Request
+from facade.listening import ServerSettings
+from facade.wire.answer import Answer, AnswerWriter
+from facade.wire.asgi import AsgiAnswer
+from facade.wire.connected_answer import ConnectedAnswer
+from facade.wire.connection import Connection, Stalls
+from facade.wire.head import Headers
 
 Message = dict[str, Any]
+Work = Callable[[Any], Awaitable[None]]
+IDLE = 60.0  # seconds
 
 
 class SlowClient:
@@ -34,13 +45,33 @@ class SlowClient:
     def leave(self) -> None:
         self.gone.set()
 
-    @property
-    def client(self) -> Client:
-        return Client(self.receive, self.send)
+    async def served(self, work: Work, client_idle: float = IDLE) -> int | None:
+        """What the edge says of this work when it has ended, under ASGI."""
+        answer = AsgiAnswer(self.send, Stalls(client_idle))
+        watching = asyncio.create_task(answer.watch(self.receive))
+        try:
+            return await _served(work, answer)
+        finally:
+            watching.cancel()
 
     @property
     def body(self) -> bytes:
         return b"".join(message["body"] for message in self.sent[1:])
+
+
+class Answered(ConnectedAnswer):
+    """`over` when its work has ended; `said`: what the edge says of it then."""
+
+    def __init__(self, connection: Connection, stalls: Stalls) -> None:
+        super().__init__(connection, stalls)
+        self.over = asyncio.Event()
+        self.said: int | None = None
+
+    async def work(self, work: Work) -> None:
+        self.said = await _served(work, self)
+
+    def has_ended(self) -> None:
+        self.over.set()
 
 
 class SlowConnection(SlowClient):
@@ -53,14 +84,21 @@ class SlowConnection(SlowClient):
         self.written: list[bytes] = []
         self.finished = self.aborted = False
         self._credit = 0
-        self._leave: Callable[[], None] | None = None
-        self._resume: Callable[[], None] | None = None
+        self.answer: Answered | None = None
 
-    @property
-    def work(self) -> asyncio.Task[Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        return task
+    def answered(self, client_idle: float = IDLE) -> Answered:
+        """The answer to its request."""
+        self.answer = Answered(self, Stalls(client_idle))
+        return self.answer
+
+    async def served(self, work: Work, client_idle: float = IDLE) -> int | None:
+        """The same on a connection of our own server, where there is no task."""
+        answer = self.answered(client_idle)
+        if self.gone.is_set():
+            answer.leave()
+        answer.begin(answer.work(work))
+        await answer.over.wait()
+        return answer.said
 
     def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
         names = " ".join(f"{name}={value}" for name, value in headers.items())
@@ -75,33 +113,33 @@ class SlowConnection(SlowClient):
     def take(self, messages: int = 1_000) -> None:
         self._credit = max(self._credit, 0) + messages
         self.paused = self._credit <= 0
-        if self._resume and not self.paused:
-            self._resume()
+        if self.answer and not self.paused:
+            self.answer.resume()
 
-    def finish(self) -> None:
+    def finish(self, data: bytes) -> None:
         assert not self.finished
+        self.write(data)
         self.finished = True
 
     def abort(self) -> None:
         self.aborted = True
-
-    def watch(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._leave, self._resume = leave, resume
-        if self.gone.is_set():
-            leave()
-
-    def forget(self) -> None:
-        self._leave = self._resume = None
+        self.gone.set()
 
     def leave(self) -> None:
         super().leave()
-        if self._leave:
-            self._leave()
-
-    @property
-    def client(self) -> SlowConnection:  # type: ignore[override]  # another kind of client
-        return self
+        if self.answer:
+            self.answer.leave()
 
     @property
     def body(self) -> bytes:
         return b"".join(self.written).partition(b"|")[2]
+
+
+async def _served(work: Work, answer: Answer) -> int | None:
+    ids = map(str, itertools.count())
+    edge = Edge(ServerSettings(), Keyring("", {}), ids.__next__)
+
+    async def handle(_: Request, answer: AnswerWriter) -> None:
+        await work(answer)
+
+    return await edge.serve(handle, Request("POST", "/", Headers([])), answer, time.perf_counter())

@@ -40,10 +40,6 @@ async def _turns(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _never() -> None:
-    raise AssertionError("nobody stalled")
-
-
 WRITES: Final = st.tuples(st.just("write"), st.binary(max_size=3 * SLICE))
 TAKES: Final = st.tuples(st.just("take"), st.integers(0, 4))
 TURNS: Final = st.tuples(st.just("turn"), st.integers(0, 3))
@@ -56,7 +52,7 @@ def test_any_interleaving_of_writing_and_sending_gives_every_byte_in_order(
 ) -> None:
     async def test() -> None:
         client = SlowClient()
-        answer = AsgiAnswer(client.send, Stalls(60), _never)
+        answer = AsgiAnswer(client.send, Stalls(60))
         answer.start(200, {"x": "y"})
         for what, how in steps:
             if isinstance(how, bytes):
@@ -97,7 +93,7 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
     async def test() -> None:
         client = SlowClient()
         client.take()
-        answer = AsgiAnswer(client.send, Stalls(60), _never)
+        answer = AsgiAnswer(client.send, Stalls(60))
         answer.headers["x"] = "y"
         answer.whole(200, {}, body)
         await answer.sent()
@@ -112,7 +108,7 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
 
 async def test_what_is_written_between_two_sends_leaves_in_one() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60), _never)
+    answer = AsgiAnswer(client.send, Stalls(60))
     answer.start(200, {})
     await _turns(2)
     for piece in (b"a", b"b", b"", b"c"):
@@ -125,7 +121,7 @@ async def test_what_is_written_between_two_sends_leaves_in_one() -> None:
 
 async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60), _never)
+    answer = AsgiAnswer(client.send, Stalls(60))
     answer.start(200, {})
     answer.write(b"x" * (READ_AHEAD + SLICE))
     room = answer.drained()
@@ -143,7 +139,7 @@ async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
 
 async def test_who_waited_for_room_and_left_breaks_nothing() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60), _never)
+    answer = AsgiAnswer(client.send, Stalls(60))
     answer.start(200, {})
     answer.write(b"x" * READ_AHEAD)
     room = answer.drained()

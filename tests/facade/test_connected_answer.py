@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facade.wire import connected_answer, written
-from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import Stalls
 from tests.facade.slow_client import SlowConnection
 
 Step = tuple[str, bytes | int]
@@ -23,16 +21,6 @@ SLICE: Final = 8
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written, "READ_AHEAD", READ_AHEAD)
     monkeypatch.setattr(connected_answer, "SLICE", SLICE)
-
-
-def _never() -> None:
-    raise AssertionError("nobody stalled")
-
-
-def _answer(client: SlowConnection) -> ConnectedAnswer:
-    answer = ConnectedAnswer(client, Stalls(60), _never)
-    client.watch(_never, answer.resume)
-    return answer
 
 
 WRITES: Final = st.tuples(st.just("write"), st.binary(max_size=3 * SLICE))
@@ -47,7 +35,7 @@ def test_any_interleaving_of_writing_and_taking_gives_every_byte_in_order(
 ) -> None:
     async def test() -> None:
         client = SlowConnection()
-        answer = _answer(client)
+        answer = client.answered()
         answer.start(200, {"x": "y"})
         for what, how in steps:
             if isinstance(how, bytes):
@@ -72,7 +60,7 @@ def test_any_interleaving_of_writing_and_taking_gives_every_byte_in_order(
 async def test_what_is_written_goes_at_once_and_what_was_held_in_one_write() -> None:
     client = SlowConnection()
     client.take(2)
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     for piece in (b"a", b"b", b"", b"c", b"d"):
         answer.write(piece)
@@ -85,7 +73,7 @@ async def test_what_is_written_goes_at_once_and_what_was_held_in_one_write() -> 
 async def test_a_head_goes_in_the_turn_in_which_it_was_begun() -> None:
     client = SlowConnection()
     client.take()
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     await asyncio.sleep(0)
     assert [b"200 |"] == client.written
@@ -95,19 +83,19 @@ async def test_a_head_goes_in_the_turn_in_which_it_was_begun() -> None:
 async def test_who_pauses_with_what_went_at_once_is_watched() -> None:
     client = SlowConnection()
     client.take(1)
-    stalled = asyncio.Event()
-    answer = ConnectedAnswer(client, Stalls(0.04), stalled.set)
-    client.watch(_never, answer.resume)
+    answer = client.answered(0.04)
     answer.start(200, {})
     answer.write(b"a")
-    await asyncio.wait_for(stalled.wait(), 5)
+    async with asyncio.timeout(5):
+        await client.gone.wait()
+    assert (True, True) == (client.aborted, answer.left)
     answer.close()
 
 
 async def test_an_answer_that_ends_in_the_turn_in_which_it_began_has_its_head_once() -> None:
     client = SlowConnection(chunked=True)
     client.take()
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     answer.write(b"ab")
     answer.end()
@@ -121,7 +109,7 @@ async def test_an_answer_that_ends_in_the_turn_in_which_it_began_has_its_head_on
 async def test_a_stream_is_framed_as_its_client_reads_it(chunked: bool, body: bytes) -> None:
     client = SlowConnection(chunked=chunked)
     client.take()
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     for piece in (b"a", b"b"):
         answer.write(piece)
@@ -135,7 +123,7 @@ async def test_a_stream_is_framed_as_its_client_reads_it(chunked: bool, body: by
 async def test_a_whole_answer_is_one_write_with_its_length(chunked: bool) -> None:
     client = SlowConnection(chunked=chunked)
     client.take()
-    answer = _answer(client)
+    answer = client.answered()
     answer.headers["x"] = "y"
     answer.whole(200, {"z": "1"}, b"ok")
     await answer.sent()
@@ -146,7 +134,7 @@ async def test_a_whole_answer_is_one_write_with_its_length(chunked: bool) -> Non
 async def test_a_whole_answer_waits_for_a_client_that_takes_it_slowly() -> None:
     client = SlowConnection()
     client.take(1)
-    answer = _answer(client)
+    answer = client.answered()
     answer.whole(200, {}, b"x" * 3 * SLICE)
     sent = asyncio.create_task(answer.sent())
     for _ in range(2):
@@ -159,7 +147,7 @@ async def test_a_whole_answer_waits_for_a_client_that_takes_it_slowly() -> None:
 
 async def test_who_waits_for_room_goes_on_when_there_is_some_or_leaves() -> None:
     client = SlowConnection()
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     answer.write(b"x" * (READ_AHEAD + 2 * SLICE))
     room = answer.drained()
@@ -182,7 +170,7 @@ async def test_who_waits_for_room_goes_on_when_there_is_some_or_leaves() -> None
 async def test_an_answer_that_is_closed_writes_nothing_more() -> None:
     client = SlowConnection()
     client.paused = True
-    answer = _answer(client)
+    answer = client.answered()
     answer.start(200, {})
     answer.write(b"x")
     answer.close()

@@ -7,16 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from facade.wire.connection import SLICE, Stalls
-from facade.wire.hang_up import Answer, until_hang_up
+from facade.wire.answer import Answer
+from facade.wire.connection import SLICE
 from tests.facade.slow_client import SlowClient, SlowConnection
 
 Kind = type[SlowClient]
 CLIENTS: Final = pytest.mark.parametrize("kind", [SlowClient, SlowConnection])
-
-
-def _no_stop(_: Answer) -> None:
-    raise AssertionError("the server does not stop")
 
 
 def _cancels() -> int:
@@ -37,7 +33,7 @@ async def test_a_client_that_leaves_cancels_the_work(kind: Kind) -> None:
         finally:
             released.set()
 
-    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
+    assert await client.served(work) is None
     assert released.is_set()
     assert 0 == _cancels()
 
@@ -50,7 +46,7 @@ async def test_a_client_that_had_left_before_cancels_the_work(kind: Kind) -> Non
     async def work(_: Answer) -> None:
         await asyncio.Event().wait()
 
-    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
+    assert await client.served(work) is None
     assert 0 == _cancels()
 
 
@@ -63,24 +59,26 @@ async def test_a_client_that_leaves_before_it_has_taken_all_is_gone(kind: Kind) 
         answer.whole(200, {}, b"x" * 3 * SLICE)
         asyncio.get_running_loop().call_later(0.01, client.leave)
 
-    assert await until_hang_up(client.client, Stalls(60), work, _no_stop) is None
+    assert await client.served(work) is None
     assert len(client.body) <= SLICE
 
 
+class _LeavesAtTheEnd(SlowClient):
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        await super().send(message)
+        if not message.get("more_body", True):
+            self.leave()
+            await asyncio.sleep(0.01)
+
+
 async def test_a_client_that_leaves_after_the_last_byte_has_its_answer() -> None:
-    client = SlowClient()
+    client = _LeavesAtTheEnd()
     client.take()
 
     async def work(answer: Answer) -> None:
         answer.whole(204, {}, b"")
 
-    async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        await client.send(message)
-        if not message.get("more_body", True):
-            client.leave()
-            await asyncio.sleep(0.01)
-
-    assert 204 == await until_hang_up(client.client._replace(send=send), Stalls(60), work, _no_stop)
+    assert 204 == await client.served(work)
 
 
 async def test_a_connection_that_is_lost_after_the_last_byte_had_its_answer() -> None:
@@ -91,7 +89,7 @@ async def test_a_connection_that_is_lost_after_the_last_byte_had_its_answer() ->
         answer.whole(200, {}, b"ok")
         client.leave()
 
-    assert 200 == await until_hang_up(client.client, Stalls(60), work, _no_stop)
+    assert 200 == await client.served(work)
     assert client.finished
 
 
@@ -105,7 +103,7 @@ async def _fill(answer: Answer) -> None:
 async def test_a_connection_that_takes_nothing_is_aborted() -> None:
     client = SlowConnection()
     client.take(1)
-    assert await until_hang_up(client.client, Stalls(0.05), _fill, _no_stop) is None
+    assert await client.served(_fill, 0.05) is None
     assert client.aborted
     assert 1 == len(client.written)
 
@@ -113,7 +111,7 @@ async def test_a_connection_that_takes_nothing_is_aborted() -> None:
 async def test_a_client_that_takes_nothing_is_left_alone() -> None:
     client = SlowClient()
     client.take(1)
-    assert await until_hang_up(client.client, Stalls(0.05), _fill, _no_stop) is None
+    assert await client.served(_fill, 0.05) is None
     assert 1 == len(client.sent)
 
 
@@ -126,7 +124,7 @@ async def test_a_client_that_takes_something_at_times_is_not_idle() -> None:
             await asyncio.sleep(0.03)
             client.take(1)
 
-    assert 200 == await until_hang_up(client.client, Stalls(0.1), work, _no_stop)
+    assert 200 == await client.served(work, 0.1)
     assert 4 * SLICE == len(client.body)
 
 
@@ -134,35 +132,40 @@ async def test_a_client_that_takes_something_at_times_is_not_idle() -> None:
 async def test_a_server_that_stops_says_its_last_word(kind: Kind) -> None:
     client = kind()
     client.take()
-    said: list[bytes] = []
 
     async def work(answer: Answer) -> None:
         answer.start(200, {})
-        answer.write(b"half")
+        answer.write(b"half, ")
         await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(_own_task().cancel)
+        asyncio.get_running_loop().call_soon(answer.cancel)  # type: ignore[attr-defined] # both can
         await asyncio.Event().wait()
 
-    def stopping(answer: Answer) -> None:
-        said.append(b"stopped")
-        answer.write(b", stopped")
-        answer.end()
-
-    assert 200 == await until_hang_up(client.client, Stalls(60), work, stopping)
-    assert [b"stopped"] == said
-    assert b"half, stopped" == client.body
-
-
-def _own_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
+    assert 200 == await client.served(work)
+    assert client.body.startswith(b"half, data: {")
+    assert b'"code":"server_stopping"' in client.body
+    assert 0 == _cancels()
 
 
 @CLIENTS
-async def test_a_bug_in_the_work_is_the_servers_to_report(kind: Kind) -> None:
+async def test_a_server_that_stops_has_nothing_to_add_to_what_is_being_sent(kind: Kind) -> None:
+    client = kind()
+    client.take(2)
+
+    async def work(answer: Answer) -> None:
+        answer.whole(200, {}, b"x" * 3 * SLICE)
+        asyncio.get_running_loop().call_later(0.01, answer.cancel)  # type: ignore[attr-defined] # both
+
+    assert await client.served(work) is None
+    assert set(b"x") == set(client.body)
+
+
+@CLIENTS
+async def test_a_bug_in_the_work_is_told_to_its_client(kind: Kind) -> None:
+    client = kind()
+    client.take()
+
     async def work(_: Answer) -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        await until_hang_up(kind().client, Stalls(60), work, _no_stop)
+    assert 500 == await client.served(work)
+    assert b'"error":' in client.body

@@ -16,7 +16,6 @@ from facade.errors import FacadeError, Stopping
 from facade.idempotency import KEPT, OUTLIVES, Idempotency
 from facade.wire.answer import AnswerWriter
 from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import Stalls
 from facade.wire.head import Headers
 from tests.facade.slow_client import SlowConnection
 from tests.facade.virtual_time import run
@@ -45,16 +44,10 @@ class Face:
             self.ended.append(asyncio.get_running_loop().time())
 
 
-def _never() -> None:
-    raise AssertionError("nobody stalled")
-
-
 def _client() -> tuple[SlowConnection, ConnectedAnswer]:
     client = SlowConnection()
     client.take()
-    answer = ConnectedAnswer(client, Stalls(1e6), _never)
-    client.watch(_never, answer.resume)
-    return client, answer
+    return client, client.answered(1e6)
 
 
 async def _ask(once: Handle, key: str, caller: str = "ann") -> tuple[bytes, str | None]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from facade.held import Held
-from facade.wire.connection import SLICE, Stalls
-from facade.wire.hang_up import Answer, until_hang_up
+from facade.wire.answer import Answer
+from facade.wire.connection import SLICE
 from facade.wire.kept_alive import KeptAlive, Silences
 from tests.facade.slow_client import SlowClient, SlowConnection
 from tests.facade.virtual_time import run
@@ -21,10 +21,6 @@ COMMENT: Final = b": keep-alive\n\n"
 CLIENTS: Final = pytest.mark.parametrize("kind", [SlowClient, SlowConnection])
 
 
-def _never(_: Answer) -> None:
-    raise AssertionError("the server does not stop")
-
-
 def _body(
     kind: type[SlowClient], work: Callable[[Answer], Coroutine[Any, Any, None]], taken: int = 1_000
 ) -> bytes:
@@ -33,7 +29,7 @@ def _body(
     async def test() -> bytes:
         client = kind()
         client.take(taken)
-        await until_hang_up(client.client, Stalls(10 * LONGEST), work, _never)
+        await client.served(work, 10 * LONGEST)
         return client.body
 
     return run(test())
@@ -88,7 +84,7 @@ def test_a_client_that_does_not_take_what_there_is_gets_no_comment_more() -> Non
     client = SlowConnection()
 
     async def test() -> None:
-        await until_hang_up(client.client, Stalls(10 * LONGEST), work, _never)
+        await client.served(work, 10 * LONGEST)
 
     run(test())
     assert client.finished

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from facade.waits import Wait
 from facade.wire.answer import READ_AHEAD
 from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import SLICE, Stalls
+from facade.wire.connection import SLICE
 from facade.wire.recording import Recording
 from tests.facade.slow_client import SlowConnection
 
@@ -20,16 +20,10 @@ LISTENS: Final = st.tuples(st.just("listen"), st.none())
 LEAVES: Final = st.tuples(st.just("leave"), st.integers(0, 3))
 
 
-def _never() -> None:
-    raise AssertionError("nobody stalled")
-
-
 def _listener(takes: int = 1_000) -> tuple[SlowConnection, ConnectedAnswer]:
     client = SlowConnection()
     client.take(takes)
-    answer = ConnectedAnswer(client, Stalls(60), _never)
-    client.watch(_never, answer.resume)
-    return client, answer
+    return client, client.answered()
 
 
 @settings(max_examples=200, deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -14,11 +14,25 @@ from facade.wire.stepped import Stepped
 Ended = list[Stepped]
 
 
-def _begun(work: Coroutine[Any, Any, object]) -> tuple[Stepped, Ended]:
-    ended: Ended = []
-    stepped = Stepped(work, ended.append, asyncio.get_running_loop())
-    stepped.step()
-    return stepped, ended
+class _Work(Stepped):
+    """Who awaits it waits for its end."""
+
+    def __init__(self) -> None:
+        self.times: Ended = []
+        self._end_of_it = asyncio.Event()
+
+    def has_ended(self) -> None:
+        self.times.append(self)
+        self._end_of_it.set()
+
+    def __await__(self) -> Generator[Any, None, object]:
+        return self._end_of_it.wait().__await__()
+
+
+def _begun(work: Coroutine[Any, Any, object]) -> tuple[_Work, Ended]:
+    stepped = _Work()
+    stepped.begin(work)
+    return stepped, stepped.times
 
 
 async def test_what_need_not_wait_has_ended_when_it_was_begun() -> None:
@@ -26,7 +40,7 @@ async def test_what_need_not_wait_has_ended_when_it_was_begun() -> None:
 
     stepped, ended = _begun(work())
     assert [stepped] == ended
-    assert stepped.done()
+    assert not stepped.cancel()
 
 
 async def test_it_goes_on_when_what_it_waits_for_is_done() -> None:
@@ -131,11 +145,22 @@ async def test_who_cancels_itself_is_told_where_it_waits_next() -> None:
         got.append("still here")
         await asyncio.get_running_loop().create_future()
 
-    ended: Ended = []
-    stepped = Stepped(work(), ended.append, asyncio.get_running_loop())
-    stepped.step()
+    stepped = _Work()
+    stepped.begin(work())
     await stepped
-    assert (["still here"], [stepped]) == (got, ended)
+    assert (["still here"], [stepped]) == (got, stepped.times)
+
+
+async def test_what_is_cancelled_before_it_begins_does_nothing() -> None:
+    got: list[str] = []
+
+    async def work() -> None:
+        got.append("begun")
+
+    stepped = _Work()
+    assert stepped.cancel()
+    stepped.begin(work())
+    assert ([], [stepped]) == (got, stepped.times)
 
 
 async def test_what_it_raises_is_told_to_the_loop() -> None:

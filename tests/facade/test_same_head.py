@@ -1,0 +1,232 @@
+"""A request whose head is the last one's is read without the parser, and nobody can tell.
+
+The same bytes in the same reads are given to a connection that remembers heads and to one that
+does not: the application has to see the same requests, and the client the same answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from facade.wire import server
+from facade.wire.answer import Answer
+from facade.wire.connection import Stalls
+from facade.wire.head import Entered, Head
+from facade.wire.server import Protocol
+
+MOST: Final = 100
+Seen = list[tuple[str, ...]]
+
+
+class _Application:
+    """Tells what it was asked. A body with a `w` is answered after a while."""
+
+    most = MOST
+    stalls = Stalls(60)
+
+    def __init__(self) -> None:
+        self.busy = {b"/busy": self}
+        self.seen: Seen = []
+        self.entered = 0
+
+    def enter(self, head: Head) -> Entered | None:
+        if head.headers.get("key") == "wrong":
+            return None
+        self.entered += 1
+        known = [header for header in head.headers.pairs if header[0] != b"content-length"]
+
+        async def entered(body: bytes, answer: Answer, _: float) -> None:
+            self.seen.append(("short", str(known), str(body)))
+            if b"w" in body:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            answer.whole(200, {}, body)
+            answer.close()
+
+        return entered
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        self.seen.append(("long", scope["method"], scope["path"], str(body)))
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class _Socket:
+    def setsockopt(self, *_: object) -> None: ...
+
+    def getpeername(self) -> tuple[str, int]:
+        return ("127.0.0.1", 1)
+
+    getsockname = getpeername
+
+
+class _Transport:
+    """The client's side: all that was written to it."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.closed = False
+
+    def get_extra_info(self, name: str) -> object:
+        return _Socket() if name == "socket" else None
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def _conversation(reads: Sequence[bytes]) -> tuple[_Application, _Transport]:
+    application, transport = _Application(), _Transport()
+    config = Config(
+        application, http=Protocol, ws="none", lifespan="off", log_config=None, proxy_headers=False
+    )
+    config.load()
+    connection = Protocol(config, ServerState(), {})
+    connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is asked
+    for read in reads:
+        if not transport.closed:
+            connection.data_received(read)
+        for _ in range(len(read) % 3):  # some come while an answer is under way
+            await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    connection.connection_lost(None)
+    for task in list(connection.tasks):
+        task.cancel()
+    await asyncio.sleep(0)
+    return application, transport
+
+
+def _unparsed(reads: Sequence[bytes]) -> int:
+    """How many requests needed no parser. That they did not is all the difference there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        heard, got = asyncio.run(_conversation(reads))
+        patch.setattr(server, "remembered", lambda *_: None)
+        parsed, expected = asyncio.run(_conversation(reads))
+    assert parsed.seen == heard.seen
+    ids = re.compile(rb"req_\w{24}")
+    assert ids.sub(b"", expected.written) == ids.sub(b"", got.written)
+    assert expected.closed == got.closed
+    return parsed.entered - heard.entered
+
+
+def _request(body: bytes = b"abc", length: bytes | None = None, *lines: bytes) -> bytes:
+    said = b"%d" % len(body) if length is None else length
+    head = [b"POST /busy HTTP/1.1", b"host: a", *lines, b"content-length: " + said, b"key: right"]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+FIRST: Final = _request(b"first")
+LAST: Final = _request(b"the last of all")
+HEAD, _, _ = FIRST.partition(b"first")
+
+# How many of these and two good ones afterwards are not parsed, after the first.
+LIKE_IT: Final = {
+    "the same": ([FIRST], 3),
+    "a longer body": ([_request(b"x" * 99)], 3),
+    "the longest body": ([_request(b"x" * MOST)], 3),
+    "a blank line in the body": ([_request(b"\r\n\r\n" + FIRST[:40])], 3),
+    "while the last is answered": ([_request(b"wait"), FIRST], 1),
+}
+OTHERS: Final = {
+    "too long a body": [_request(b"x" * (MOST + 1))],
+    "no body": [_request(b"")],
+    "a leading zero": [_request(b"abc", b"03")],
+    "a sign": [_request(b"abc", b"+3")],
+    "a space behind": [_request(b"abc", b"3 ")],
+    "two spaces before": [_request(b"abc", b" 3")],
+    "a hexadecimal length": [_request(b"abc", b"0x3")],
+    "an underscore": [_request(b"a" * 10, b"1_0")],
+    "digits of another script": [_request(b"abc", "\u0663".encode())],
+    "a list of lengths": [_request(b"abc", b"3, 3")],
+    "a length without digits": [_request(b"abc", b"")],
+    "a length of many digits": [_request(b"abc", b"99999999999999999999")],
+    "a length of eleven digits": [_request(b"abc", b"00000000003")],
+    "another header": [_request(b"abc", None, b"x: y")],
+    "a second length": [_request(b"abc", None, b"content-length: 3")],
+    "another second length": [_request(b"abc", None, b"content-length: 4")],
+    "chunks": [_request(b"3\r\nabc\r\n0\r\n\r\n", None, b"transfer-encoding: chunked")],
+    "another key": [FIRST.replace(b"right", b"wrong")],
+    "another method": [FIRST.replace(b"POST", b"PUT")],
+    "another path": [FIRST.replace(b"/busy", b"/other")],
+    "an older version": [FIRST.replace(b"1.1", b"1.0")],
+    "a connection that ends": [_request(b"abc", None, b"connection: close")],
+    "an offer": [_request(b"abc", None, b"connection: upgrade", b"upgrade: h2c")],
+    "an announced body": [_request(b"abc", None, b"expect: 100-continue")],
+    "line ends alone": [FIRST.replace(b"\r\n", b"\n")],
+    "a line end of its own": [b"\r\n", FIRST],
+    "a line end before": [b"\r\n" + FIRST],
+    "a line end behind": [FIRST + b"\r\n"],
+    "a byte more": [FIRST + b"x"],
+    "a byte more later": [FIRST, b"x"],
+    "two in one read": [FIRST + FIRST],
+    "one and a half": [FIRST + FIRST[:40], FIRST[40:]],
+    "one and another's head": [FIRST + HEAD, b"first"],
+    "a head in two reads": [FIRST[:40], FIRST[40:]],
+    "a length in two reads": [HEAD[:-17], FIRST[len(HEAD) - 17 :]],
+    "a head that ends later": [HEAD[:-2], b"\r\nfirst"],
+    "a body and more in another read": [HEAD, b"first" + FIRST],
+    "a body that is a request": [_request(FIRST[:MOST])],
+    "a body that is short of another's": [_request(b"x" * 5, b"7"), b"yz" + FIRST],
+    "no HTTP": [b"hello\r\n\r\n"],
+    "nothing of the length": [HEAD[: HEAD.index(b": 5") + 2], FIRST[HEAD.index(b": 5") + 2 :]],
+}
+
+
+@pytest.mark.parametrize(("reads", "unparsed"), LIKE_IT.values(), ids=LIKE_IT.keys())
+def test_what_differs_in_its_length_alone_is_not_parsed(reads: list[bytes], unparsed: int) -> None:
+    assert unparsed == _unparsed([FIRST, *reads, LAST, LAST])
+
+
+@pytest.mark.parametrize("reads", OTHERS.values(), ids=OTHERS.keys())
+def test_whatever_else_comes_is_read_as_it_ever_was(reads: list[bytes]) -> None:
+    _unparsed([FIRST, *reads, LAST, LAST])
+    _unparsed([FIRST, FIRST, *reads, *reads, LAST, LAST])
+    _unparsed([*reads, LAST, LAST])
+
+
+POOL: Final = [FIRST, LAST, _request(b"wait"), *(b"".join(reads) for reads in OTHERS.values())]
+STREAMS: Final = st.lists(st.sampled_from([FIRST, FIRST, LAST, HEAD, *POOL]), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STREAMS, st.lists(st.integers(0, 600), max_size=8), st.booleans())
+def test_any_requests_in_any_reads_are_read_as_they_ever_were(
+    requests: list[bytes], cuts: list[int], whole: bool
+) -> None:
+    """Also what makes no sense where the reads are cut."""
+    reads = [FIRST, *requests] if whole else []
+    stream = b"".join(requests)
+    at = sorted({0, *(cut % (len(stream) + 1) for cut in cuts), len(stream)})
+    reads += [stream[a:b] for a, b in pairwise(at)]
+    _unparsed(reads)
