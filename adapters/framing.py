@@ -12,6 +12,7 @@ from adapters.errors import broken
 
 LONGEST_LINE = 32 * 1024 * 1024  # a tool call may carry a file; beyond this it is no answer
 _DATA = b"data: "
+_END = b"\n\n"
 
 
 class _Lines:
@@ -72,11 +73,7 @@ class SseFramer:
         self._fields: list[bytes] = []
         self._after_cr = False
         self._begun = False
-
-    @property
-    def between_events(self) -> bool:
-        """Whether nothing of an event has come that is not whole."""
-        return not (self._lines.held or self._fields or self._after_cr)
+        self.between_events = True  # nothing of an event has come that is not whole
 
     def feed(self, data: bytes) -> list[bytes]:
         """The `data` of the events that `data` completed."""
@@ -86,16 +83,22 @@ class SseFramer:
         if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return self._take(self._lines.feed(data))
+        events = self._take(self._lines.feed(data))
+        self.between_events = not (self._lines.held or self._fields or self._after_cr)
+        return events
 
-    def feed_first(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """As `feed`, but up to an event's end only; and the bytes after it."""
-        event, end, rest = data.partition(b"\n\n")
-        is_line = event.startswith(_DATA) and not (b"\n" in event or b"\r" in event)
-        if end and is_line and self.between_events:  # as most are: nothing to put together
-            self._begun = True
-            return [event[len(_DATA) :]], rest
-        return self.feed(event + end), rest
+    def feed_first(self, data: bytes, at: int) -> tuple[list[bytes], int]:
+        """As `feed`, but from `at` up to an event's end only; and where that is."""
+        end = data.find(_END, at)
+        if end < 0:
+            return self.feed(data[at:]), len(data)
+        after = end + len(_END)
+        if self.between_events and data.startswith(_DATA, at):
+            event = data[at + len(_DATA) : end]
+            if not (b"\n" in event or b"\r" in event):  # as most are: nothing to put together
+                self._begun = True
+                return [event], after
+        return self.feed(data[at:after]), after
 
     def close(self) -> list[bytes]:
         """The event that the end of the body left open."""

@@ -16,6 +16,7 @@ from adapters.patching import Inside
 from adapters.wire import Usage
 
 _CACHED: Final = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
+_ELSEWHERE: Final = frozenset((*_CACHED, "reasoning_tokens"))  # of what OpenAI tells in details
 _PROMPT: Final = "prompt_tokens_details"
 _COMPLETION: Final = "completion_tokens_details"
 _NOTHING: Final = Inside()
@@ -56,19 +57,23 @@ def _plainly(said: Json) -> Usage | None:
     """The usage where all is said in OpenAI's way: nearly always, so it is looked for first."""
     prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
     total = said.get("total_tokens")
+    if not (_is_count(prompt) and _is_count(completion) and _is_count(total)):
+        return None
     cached = _inside(said, _PROMPT, "cached_tokens")
     reasoning = _inside(said, _COMPLETION, "reasoning_tokens")
-    if not (_is_count(prompt) and _is_count(completion)):
+    if total != prompt + completion or not (_is_told(cached) and _is_told(reasoning)):
         return None
-    if not (_is_count(cached) and _is_count(reasoning)):
-        return None
-    if not (_is_count(total) and total == prompt + completion):
+    if (cached is None or reasoning is None) and not _ELSEWHERE.isdisjoint(said):
         return None
     return Usage(prompt, completion, cached, reasoning)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0
+
+
+def _is_told(value: object) -> TypeGuard[int | None]:
+    return value is None or _is_count(value)
 
 
 def prompt_counted(said: object) -> Counted:

@@ -67,43 +67,46 @@ class OpenAIStream:
         if self._failure:
             raise self._failure
         if not self._begun:
-            self._head = (self._head + data)[:_HEAD]
+            self._head = (self._head + data[:_HEAD])[:_HEAD]
         chunks: list[Chunk] = []
+        at = 0
         try:
-            while data and not self.done:
-                data = self._feed(data, chunks)
+            while at < len(data) and not self.done:
+                run = self._runs.take(data, at) if self._framer.between_events else None
+                if run:
+                    chunk, at = run
+                    chunks.append(chunk)
+                else:
+                    at = self._feed(data, at, chunks)
         except UpstreamError as error:
             self._failure, self.done = error, True
             if not (chunks or self._last):
                 raise
-        return self._but_the_end(chunks)
+        ends = self._last or (chunks and chunks[-1].finish)
+        return self._but_the_end(chunks) if ends else chunks
 
     def _but_the_end(self, chunks: list[Chunk]) -> list[Chunk]:
         """All but the chunk by which all is said: an answer that fails has not ended."""
         if self._last:
             chunks = [self._last, *chunks]
             self._last = None
-        last = chunks[-1] if chunks else None
-        if last and last.finish in finish.WHOLE and all(c.finish for c in self._choices.values()):
+        last = chunks[-1]
+        if last.finish in finish.WHOLE and all(c.finish for c in self._choices.values()):
             if self._failure:
                 chunks[-1:] = finish.left_out(last)
             elif not self.done:
                 self._last = chunks.pop()
         return chunks
 
-    def _feed(self, data: bytes, chunks: list[Chunk]) -> bytes:
-        """Take a run of events, or one event; gives the bytes that follow."""
-        if self._runs.hopeless:
-            events, rest = self._framer.feed(data), b""
+    def _feed(self, data: bytes, at: int, chunks: list[Chunk]) -> int:
+        """Take an event from `at` on, or all where runs are over; gives where that ends."""
+        if self._runs.over:
+            events, end = self._framer.feed(data[at:]), len(data)
         else:
-            run = self._runs.take(data) if self._framer.between_events else None
-            if run:
-                chunks.append(run.chunk)
-                return run.rest
-            events, rest = self._framer.feed_first(data)
+            events, end = self._framer.feed_first(data, at)
         for event in events:
             chunks += self._take(event)
-        return rest
+        return end
 
     def close(self) -> list[Chunk]:
         if self._failure:
@@ -120,11 +123,9 @@ class OpenAIStream:
         return [self._last, *chunks] if self._last else chunks
 
     def _take(self, event: bytes) -> list[Chunk]:
-        json = event.strip()
+        json = event.strip().replace(b"\n", b" ")  # several data lines are one line for callers
         if self.done or not json:
             return []
-        if b"\n" in json:  # several data lines are one line for callers
-            json = json.replace(b"\n", b" ")
         self._begun = True
         if json.startswith(b"[DONE]"):
             return self._end(marked=True)
@@ -143,8 +144,7 @@ class OpenAIStream:
 
     def _learned(self, answer: glance.Answer, json: bytes) -> list[Chunk]:
         chunks = self._chunks(answer, json)
-        if not self._runs.hopeless:
-            self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
+        self._runs.learn(json, chunks if len(answer.choices or ()) < 2 else [])
         return chunks
 
     def _chunks(self, answer: glance.Answer, json: bytes) -> list[Chunk]:

@@ -41,13 +41,14 @@ class ChatFace:
         """The events of these chunks, ready to be written. Usage is kept for `end`."""
         events: list[bytes] = []
         for chunk in chunks:
+            raw = chunk.raw
             if chunk.usage:
                 self._usages.append(chunk.usage)
-                self._usage_chunk = chunk.raw
-            if not chunk.raw:
+                self._usage_chunk = raw
+            elif raw:
+                events.append(raw)
+            if not raw:
                 events += self._made(chunk)
-            elif not chunk.usage:
-                events.append(chunk.raw)
         return sse.events(events)
 
     def end(self) -> bytes:

@@ -34,7 +34,7 @@ def event(json: bytes) -> bytes:
         for end, escaped in _LINE_ENDS.items():
             if end[-1:] in json:  # one byte is found far sooner than three
                 json = json.replace(end, escaped)
-    return b"".join((b"data: ", json, b"\n\n"))
+    return b"data: %b\n\n" % json
 
 
 def events(jsons: list[bytes]) -> bytes:

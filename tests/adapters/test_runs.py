@@ -30,6 +30,10 @@ def _event(delta: Json, **others: object) -> Json:
     }
 
 
+def _padded(text: str, padding: str) -> Json:
+    return _event({"content": text}, logprobs=None) | {"usage": None, "obfuscation": padding}
+
+
 def _line(message: Json, **others: object) -> Json:
     said = {"role": "assistant", "content": ""} | message
     created = "2026-11-21T10:00:00.123456789Z"
@@ -72,6 +76,7 @@ OPENAI: Final = st.one_of(
     TEXTS.map(lambda text: _event({"role": "assistant", "content": text})),
     TEXTS.map(lambda text: _event({"reasoning_content": text})),
     TEXTS.map(lambda text: _event({"content": text}, index=1)),
+    st.tuples(TEXTS, TEXTS).map(lambda both: _padded(*both)),
     TEXTS.map(lambda text: _event({"content": text, "more": {"content": "x"}})),
     st.just(_event({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]})),
     st.just(END),
@@ -150,6 +155,37 @@ def test_the_events_of_a_read_that_fit_are_one_chunk_up_to_one_that_does_not() -
     assert ["", "", "", "e", "fgh"] == [chunk.content for chunk in given]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_events_with_padding_of_any_length_are_one_chunk(known: bool) -> None:
+    texts, paddings = ("It", " is", '"', "", " warm"), ("x", "xyz", "", '"', "xy")
+    events = [_padded(*both) for both in zip(texts, paddings, strict=True)]
+    if not known:
+        events = [event | {"object": "chunk"} for event in events]
+    events[0]["choices"][0]["delta"]["role"] = "assistant"
+    body = "".join(f"data: {_dumped(said, ascii_only=True)}\n\n" for said in events)
+    first, second, rest = OpenAIStream(openai_stream.CHAT, REPLY).feed(body.encode())
+    assert ("It", " is", '" warm') == (first.content, second.content, rest.content)
+    told = [json.loads(raw) for raw in rest.raw.split(b"\n\ndata: ")]
+    assert [event | {"object": "chat.completion.chunk"} for event in events[2:]] == told
+
+
+@pytest.mark.parametrize("padding", ["a", '"'])
+def test_events_whose_strings_are_cut_at_the_wrong_places_are_not_taken_in_a_run(
+    padding: str,
+) -> None:
+    decoder = OpenAIStream(openai_stream.CHAT, REPLY)
+    first, second = (
+        f"data: {_dumped(_padded(text, padding), ascii_only=True)}\n\n".encode() for text in "@#"
+    )
+    decoder.feed(first + second)
+    before, after = second.split(b"#")
+    between = after[: after.index(b'n":"') + 4]
+    too_few, too_many = before + b'x"}\n\n', before + between.join([b"x"] * 3) + b'"}\n\n'
+    assert "#" == "".join(chunk.content for chunk in decoder.feed(second + too_few + too_many))
+    with pytest.raises(UpstreamError, match="no answer"):
+        decoder.feed(second)
+
+
 @pytest.mark.parametrize("reads", [1, 2])
 def test_nothing_is_taken_after_the_end_mark(reads: int) -> None:
     counted = {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
@@ -196,7 +232,7 @@ def test_what_is_no_string_is_not_taken_in_a_run(text: bytes) -> None:
 def test_events_that_never_fit_are_no_longer_tried() -> None:
     decoder = OpenAIStream(openai_stream.CHAT, REPLY)
     for number in range(20):
-        said = _event({"content": "x"}) | {"obfuscation": "y" * number}
+        said = _event({"content": "x"}) | {"number": number}
         (chunk,) = decoder.feed(f"data: {_dumped(said, ascii_only=True)}\n\n".encode())
         assert "x" == chunk.content
-    assert decoder._runs.hopeless
+    assert decoder._runs.over
