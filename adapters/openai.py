@@ -29,6 +29,11 @@ from adapters.errors import UpstreamError
 from adapters.openai_requests import PLAIN, Quirks
 from adapters.wire import ChatCall, CompletionCall, EmbeddingCall
 
+_CHAT: Final = partial(answers.completion, answers.CHAT)
+_TEXT: Final = partial(answers.completion, answers.TEXT)
+_STREAM_OF_CHAT: Final = partial(streams.OpenAIStream, streams.CHAT)
+_STREAM_OF_TEXT: Final = partial(streams.OpenAIStream, streams.TEXT)
+
 
 class Unlisted:
     """A Dialect that also completes and embeds, with a vendor's quirks."""
@@ -41,16 +46,14 @@ class Unlisted:
     def encode_chat(self, call: ChatCall, target: Target) -> Sequence[Encoded]:
         request, warnings = requests.chat(self._quirks, call, target)
         if call.request.stream:
-            decoder = partial(streams.OpenAIStream, streams.CHAT)
-            return [Encoded(request, stream=decoder, warnings=warnings)]
-        whole = partial(answers.completion, answers.CHAT)
-        return [Encoded(request, whole=whole, warnings=warnings)]
+            return [Encoded(request, stream=_STREAM_OF_CHAT, warnings=warnings)]
+        return [Encoded(request, whole=_CHAT, warnings=warnings)]
 
     def encode_completion(self, call: CompletionCall, target: Target) -> Sequence[Encoded]:
         request = requests.completion(self._quirks, call, target)
         if call.request.stream:
-            return [Encoded(request, stream=partial(streams.OpenAIStream, streams.TEXT))]
-        return [Encoded(request, whole=partial(answers.completion, answers.TEXT))]
+            return [Encoded(request, stream=_STREAM_OF_TEXT)]
+        return [Encoded(request, whole=_TEXT)]
 
     def encode_embeddings(self, call: EmbeddingCall, target: Target) -> Encoded:
         request, warnings = requests.embeddings(self._quirks, call, target)

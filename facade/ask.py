@@ -57,13 +57,10 @@ class Ask(Struct, frozen=True):
     constraints: Constraints | None = None
 
     @property
-    def local_only(self) -> bool:
-        return self.constraints is not None and self.constraints.local_only
-
-    @property
     def prefers_local(self) -> bool:
         """Whether it rather waits for a target of the operator's own than goes to another."""
-        return self.local_only or (self.constraints is not None and self.constraints.prefer_local)
+        it = self.constraints
+        return it is not None and (it.local_only or it.prefer_local)
 
 
 class Identity(Struct, frozen=True):
@@ -71,6 +68,10 @@ class Identity(Struct, frozen=True):
 
     id: str
     created: int
+
+    def reply(self, target: Target) -> Reply:
+        """The answer's, as we would tell it."""
+        return Reply(self.id, self.created, target.model, target.fingerprint)
 
 
 def _unheard() -> None:

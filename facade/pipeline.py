@@ -21,7 +21,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from adapters.dialect import Reply, Target
+from adapters.dialect import Target
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from facade.admission import Admission
 from facade.ask import Ask, Attempt, Identity
@@ -35,7 +35,7 @@ from facade.limits.charges import Limits
 from facade.listening import ServerSettings
 from facade.metrics import Metrics
 from facade.planning import Plan, Route
-from facade.relay import answered_by
+from facade.relay import Asked, answered_by
 from facade.routing import Routing
 from facade.sight import Sight
 from facade.slots import sets_out
@@ -194,7 +194,8 @@ class Pipeline:
         headers["x-facade-attempts"] = str(attempt.number)
         attempt.meter.upstream, attempt.meter.model = upstream.name, route.model
         listing = self._discovery.listings[route.upstream]
-        known = listing.target(route.model, describe=ask.media, local_only=ask.local_only)
+        local_only = ask.constraints is not None and ask.constraints.local_only
+        known = listing.target(route.model, describe=ask.media, local_only=local_only)
         target = known if isinstance(known, Target) else await known
         if attempt.warm and upstream.name in self._warming:
             await self._warming[upstream.name].check(target)
@@ -202,9 +203,8 @@ class Pipeline:
         calls = await encoded if isinstance(encoded, Wait) else encoded
         for warning in calls[0].warnings:
             warn(headers, warning)
-        identity = attempt.identity
-        reply = Reply(identity.id, identity.created, target.model, target.fingerprint)
-        asked = (upstream, self._queues.get(route.upstream), calls, reply)
+        reply = attempt.identity.reply(target)
+        asked = Asked(upstream, self._queues.get(route.upstream), calls, reply, local_only)
         if self._sight.measures:
             attempt.stopwatch = self._sight.stopwatch(route)
         if attempt.charge is not None:

@@ -1,14 +1,18 @@
 """One target's answer on its way to the client: open its calls, then give what comes.
 
-a stream        its chunks as they come, after the first content
-gathered        the chunks of an upstream that only streams, as one JSON answer
-in one piece    the upstream's own JSON answer
+    a stream        its chunks as they come, after the first content
+    gathered        the chunks of an upstream that only streams, as one JSON answer
+    in one piece    the upstream's own JSON answer
+
+What is taken for a call is let go when its answer is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from typing import Final
+
+from msgspec import Struct
 
 from adapters.dialect import Encoded, Reply
 from adapters.wire import Chunk
@@ -23,25 +27,39 @@ from facade.wire.answer import warn
 
 JSON: Final = {"content-type": "application/json"}
 
-Asked = tuple[Upstream, Admission | None, Sequence[Encoded], Reply]
+
+class Asked(Struct, frozen=True):
+    """What a target is asked: its upstream, whose slots are taken (None: it has as many as come).
+
+    `reply`: the answer's identity, until the upstream tells its own. `local_only`: see Upstream.
+    """
+
+    upstream: Upstream
+    queue: Admission | None
+    calls: Sequence[Encoded]
+    reply: Reply
+    local_only: bool
 
 
 def answered_by(asked: Asked, attempt: Attempt) -> Coroutine[object, object, None]:
     """The target's answer is the client's. Raises what an attempt may fail with."""
     if attempt.ask.streamed:
         return _stream(attempt, asked)
-    return _in_one_piece(attempt, asked) if asked[2][0].whole else _gathered(attempt, asked)
+    return _in_one_piece(attempt, asked) if asked.calls[0].whole else _gathered(attempt, asked)
 
 
 async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> Answering | Counted:
     """What has begun; good or bad, its answer shows what is left of the target's limits."""
-    upstream, queue, _, reply = asked
-    slot = await take_slot(queue, reply.model, attempt, held) if queue is not None else None
+    upstream, reply = asked.upstream, asked.reply
+    slot = None
+    if asked.queue is not None:
+        slot = await take_slot(asked.queue, reply.model, attempt, held)
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
-        local_only = attempt.ask.local_only
-        answering = await upstream.open(call, reply, held, attempt.until, local_only=local_only)
+        answering = await upstream.open(
+            call, reply, held, attempt.until, local_only=asked.local_only
+        )
         if slot is not None:
             slot.begun()
         if attempt.stopwatch:
@@ -57,10 +75,9 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
 
 async def _stream(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one stream, one after the other."""
-    _, _, calls, _ = asked
     answer = attempt.answer
     face: Face | None = None
-    for call in calls:
+    for call in asked.calls:
         with Held() as held:
             answering = await _open(call, asked, attempt, held)
             if face is None:
@@ -78,10 +95,9 @@ async def _stream(attempt: Attempt, asked: Asked) -> None:
 
 async def _gathered(attempt: Attempt, asked: Asked) -> None:
     """All calls of the attempt as one JSON answer; any failure fails it."""
-    _, _, calls, reply = asked
-    answer = attempt.answer
+    answer, reply = attempt.answer, asked.reply
     chunks: list[Chunk] = []
-    for call in calls:
+    for call in asked.calls:
         with Held() as held:
             answering = await _open(call, asked, attempt, held)
             while (more := await answering.chunks()) is not None:
@@ -97,11 +113,11 @@ async def _gathered(attempt: Attempt, asked: Asked) -> None:
 
 
 async def _in_one_piece(attempt: Attempt, asked: Asked) -> None:
-    _, _, (call,), reply = asked
+    (call,) = asked.calls
     assert call.whole is not None  # noqa: S101 - see answered_by
     with Held() as held:
         answering = await _open(call, asked, attempt, held)
-        whole = call.whole(await answering.whole(), reply)
+        whole = call.whole(await answering.whole(), asked.reply)
     if attempt.charge is not None:
         attempt.charge.whole(whole)
     attempt.meter.used(whole.usage)
