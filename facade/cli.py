@@ -174,7 +174,9 @@ def _described(settings: Settings) -> Iterator[str]:
         yield from _described_upstream(name, upstream)
     for alias, model in settings.models.items():
         yield f"model {alias}: {', then '.join(map(' or '.join, model.groups))}"
-        yield f"  {model.retries} retries, commit {model.commit}{_limited(model.limits)}"
+        goes_on = [f", {when}: next" for when in ("busy", "cold") if getattr(model, when) == "next"]
+        how = f"{model.retries} retries, commit {model.commit}{''.join(goes_on)}"
+        yield f"  {how}{_limited(model.limits)}"
 
 
 def _limited(limits: Sequence[str]) -> str:
@@ -187,6 +189,9 @@ def _described_upstream(name: str, upstream: UpstreamSettings) -> Iterator[str]:
     spoken = upstream.vendor or upstream.dialect
     yield f"upstream {name}: {spoken} at {upstream.address}, {place}, {key}"
     yield f"  clocks: {upstream.timeouts}"
+    if upstream.slots is not None:
+        embeddings = f"(embeddings: {upstream.embedding_slots})"
+        yield f"  {upstream.slots} at a time {embeddings}, {upstream.queue} may wait"
     if upstream.limits:
         yield f"  at most {', '.join(upstream.limits)}"
     if upstream.keep_alive is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import gc
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import uvicorn
 from msgspec import Struct
@@ -17,6 +17,14 @@ from facade.embedded import Engine
 _DRAIN: Final = 10  # seconds that answers under way have after SIGTERM
 _COLLECT_EVERY: Final = 10_000  # containers; a request makes and frees some hundred
 _KEEP_ALIVE: Final = 75  # seconds; longer than clients and ingresses keep, so that they close first
+_PLAIN: Final[Mapping[str, Any]] = {  # of both listeners
+    "ws": "none",
+    "log_config": None,
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,  # X-Forwarded-For is believed only from configured proxies
+}
 
 
 class CannotListen(Exception):
@@ -69,15 +77,10 @@ def configured(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         build(settings),
         http=Protocol,
-        ws="none",
         lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # X-Forwarded-For is believed only from configured proxies
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN,
+        **_PLAIN,
     )
 
 
@@ -92,20 +95,20 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, beside: Beside) -> None:
         super().__init__(config)
         self._beside = beside
-        self._operations = _operations(config)
+        self._operations = _operations(config) if beside.operations else None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._beside.engine:
             await self._beside.engine.start()
         await super().startup(sockets=sockets)
-        if self._beside.operations:
+        if self._operations and self._beside.operations:
             await self._operations.startup(sockets=[self._beside.operations])
         _collect_less()
         self._beside.greet()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets=sockets)
-        if self._beside.operations:  # which tell of the others' drain
+        if self._operations and self._beside.operations:  # which tell of the others' drain
             await self._operations.shutdown(sockets=[self._beside.operations])
         if self._beside.engine:
             await self._beside.engine.stop()
@@ -117,14 +120,9 @@ def _operations(config: uvicorn.Config) -> uvicorn.Server:
         uvicorn.Config(
             config.app.operations,  # type: ignore[union-attr] # of facade.app.Application
             http="httptools",
-            ws="none",
             lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
             timeout_graceful_shutdown=1,
+            **_PLAIN,
         )
     )
     server.config.load()

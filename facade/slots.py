@@ -20,9 +20,8 @@ def sets_out(attempt: Attempt, course: Course, chain: ModelSettings) -> None:
     ask = attempt.ask
     attempt.number = course.number
     attempt.patience = ask.patience - attempt.queued if course.patient else 0.0
-    loads = (
-        chain.cold == "next" and ask.lane == "generation"
-    )  # what only embeds cannot be loaded so
+    # What only embeds cannot be loaded by a request without a prompt.
+    loads = chain.cold == "next" and ask.lane == "generation"
     attempt.warm = loads and not (course.again or ask.prefers_local)
     attempt.meter.fell_back = course.reason
     if course.reason:

@@ -23,6 +23,8 @@ FILE = (
     LOCAL
     + """\
 keep_alive = "10m"
+embedding_slots = 4
+queue = 9
 options = { num_ctx = 8192 }
 [upstreams.local.models."llama3.1"]
 options = { num_ctx = 4096 }
@@ -33,6 +35,7 @@ api_key = "sk-secret"
 timeouts = { first_token = 2.5 }
 [models.assistant]
 targets = ["local/llama3.1", "cloud/gpt"]
+cold = "next"
 """
 )
 
@@ -45,13 +48,14 @@ def test_check_says_what_would_be_served_and_no_secret(tmp_path: Path) -> None:
         "for the hosts localhost, 127.0.0.1, [::1]; no key is asked of them.\n"
         "upstream local: ollama at http://127.0.0.1:11434, local, without a key\n"
         "  clocks: connect 5 s, load 300 s, first_token 60 s, idle 30 s, total 580 s\n"
+        "  1 at a time (embeddings: 4), 9 may wait\n"
         "  keep_alive: 10m\n"
         '  options for every model: {"num_ctx":8192}\n'
         '  options for llama3.1: {"num_ctx":4096}\n'
         "upstream cloud: openai at https://llm.example.org/v1, not local, with a key\n"
         "  clocks: connect 5 s, load 300 s, first_token 2.5 s, idle 30 s, total 580 s\n"
         "model assistant: local/llama3.1, then cloud/gpt\n"
-        "  2 retries, commit first-token\n"
+        "  2 retries, commit first-token, cold: next\n"
     )
 
 
