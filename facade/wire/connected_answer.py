@@ -68,12 +68,16 @@ class ConnectedAnswer(Stepped, Written):
         """End without finishing: what was not written is not. Harmless after the end."""
         if self._turn is not None:
             self._turn.cancel()
-        self._pieces.clear()
-        self._stalls.end(self)
+        if not self.complete:
+            self._pieces.clear()
+            self._stalls.end(self)
 
     def stalled(self) -> None:
         self._connection.abort()
         self.leave()
+
+    def has_ended(self) -> None:
+        self._connection.ended(self)
 
     def resume(self) -> None:
         """Write what is held, as far as the client takes it."""

@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from facade.wire.stepped import Stepped
+
 SLICE: Final = 64 * 1024  # bytes a write: a client that takes this much is not idle
 _LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
 _PRINTABLE: Final = bytes.maketrans(
@@ -26,6 +30,24 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
     if len(values) > _LONGEST or not (values.isascii() and values.isprintable()):
         return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
     return ("\r\n".join(map(": ".join, headers.items())) + "\r\n").encode()
+
+
+class Heads:
+    """How a server's answers begin; what is the same in all of a status is put together once."""
+
+    def __init__(self) -> None:
+        self._own: RawHeaders = []
+        self._begun: dict[int, bytes] = {}
+
+    def head(self, status: int, headers: Mapping[str, str], own: RawHeaders) -> bytes:
+        """`own` are the server's headers: another list whenever they change."""
+        if own is not self._own:
+            self._own, self._begun = own, {}
+        begun = self._begun.get(status)
+        if begun is None:
+            lines = [b"%b: %b\r\n" % header for header in own]
+            begun = self._begun[status] = STATUS_LINE[status] + b"".join(lines)
+        return begun + header_lines(headers) + b"\r\n"
 
 
 def _header_value(value: str) -> bytes:
@@ -54,6 +76,9 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close the socket without waiting for what the client has not taken."""
+
+    def ended(self, work: Stepped) -> None:
+        """What gave the answer has ended, whether it is complete or not."""
 
 
 class Sender(Protocol):

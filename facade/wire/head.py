@@ -15,7 +15,7 @@ ABORT: Final = "facade.abort"  # an extension of ASGI's scope: closes the client
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,10})(?=\r\n)", re.IGNORECASE)
 _MOST_DIGITS: Final = 10
 _END: Final = b"\r\n\r\n"
-_LONGEST: Final = 16 * 1024  # bytes of a head that is remembered
+LONGEST_REMEMBERED: Final = 16 * 1024  # bytes of a head
 
 
 class Headers(dict[str, str]):
@@ -54,7 +54,7 @@ class Busy(Protocol):
 
 
 class Remembered:
-    """A head that came in one read with its body: the next one is mostly the same.
+    """The head of the last request: that of the next is mostly the same.
 
     Clients say the same of every request of a connection, but for the length of its body.
     """
@@ -64,30 +64,27 @@ class Remembered:
         self.entered = entered
         self._before = before  # the length
         self._after = after  # it, to the end of the head
+        self._shortest = len(before)
+        self._longest = len(before) + _MOST_DIGITS + len(after)
 
-    def body(self, data: bytes) -> bytes | None:
-        """The body of a whole request with this head; None: `data` is something else."""
-        before, after = self._before, self._after
-        if not data.startswith(before):
-            return None
-        start = len(before)
-        end = data.find(after, start, start + _MOST_DIGITS + len(after))
-        length = data[start:end]
-        if end < 0 or not length.isdigit() or length.startswith(b"0"):
-            return None
-        body = data[end + len(after) :]
-        return body if len(body) == int(length) <= self.busy.most else None
+    def body_in(self, data: bytes) -> tuple[int, int]:
+        """Where the body of a request with this head begins and ends; (0, 0) if it is another."""
+        if data.startswith(self._before):
+            end = data.find(self._after, self._shortest, self._longest)
+            length = data[self._shortest : end]
+            if end > 0 and length.isdigit():
+                start, size = end + len(self._after), int(length)
+                if size <= self.busy.most:
+                    return start, start + size
+        return 0, 0
 
 
-def remembered(busy: Busy, entered: Entered, data: bytes, body: bytes) -> Remembered | None:
-    """What to remember of a request that was read whole: `data` is it, if nothing stands behind.
+def remembered(busy: Busy, entered: Entered, head: bytes) -> Remembered | None:
+    """The head of a request that the parser has read, if all of it is here.
 
-    The parser has read it, so it has one length, and its lines end as they should.
+    So it has one length, which is a number and no list, and its lines end as they should.
     """
-    head = data[: len(data) - len(body)]
-    if len(head) > _LONGEST or head.find(_END) + len(_END) != len(head):
-        return None
     found = _LENGTH.search(head)
-    if found is None or int(found[1]) != len(body):
+    if found is None or head.find(_END) + len(_END) != len(head):
         return None
     return Remembered(busy, entered, head[: found.start(1)], head[found.end(1) :])

@@ -19,38 +19,29 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from facade.errors import BadRequest
-from facade.wire.connected_answer import ConnectedAnswer
-from facade.wire.connection import Stalls, header_lines
-from facade.wire.head import ABORT, Busy, Entered, Head, Headers, Remembered, remembered
+from facade.wire.connection import Heads, Stalls, header_lines
+from facade.wire.head import ABORT, LONGEST_REMEMBERED, Busy, Head, Headers, Remembered, remembered
+from facade.wire.stepped import Stepped
+from facade.wire.visit import Reading, Visit
 
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
 _MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answered
+_LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
 _OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class _Shared:
-    """What the connections of a server share: the timer of the idle ones, and how answers begin."""
+    """What the connections of a server share: the timer of the idle ones, and the heads."""
 
     def __init__(self, config: Config) -> None:
         self.idle = Stalls(config.timeout_keep_alive)
-        self._headers: list[tuple[bytes, bytes]] = []  # which the server replaces every second
-        self._begun: dict[int, bytes] = {}
-
-    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The status line and the server's own headers."""
-        if headers is not self._headers:
-            self._headers, self._begun = headers, {}
-        if status not in self._begun:
-            lines = [b"%b: %b\r\n" % header for header in headers]
-            self._begun[status] = STATUS_LINE[status] + b"".join(lines)
-        return self._begun[status]
+        self.heads = Heads()
 
 
 _shared: Final[WeakKeyDictionary[Config, _Shared]] = WeakKeyDictionary()
@@ -68,15 +59,20 @@ class Protocol(HttpToolsProtocol):
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
     _between = True  # no request has begun that is not whole
-    _reading: _Reading | None = None
-    _whole: _Reading | None = None  # that has just been read
-    _answering: _Visit | None = None
+    _first = b""  # of the reads since then
+    _size = 0  # of all of them
+    _reading: Reading | None = None
+    _whole: Reading | None = None  # that has just been read
+    _answering: Visit | None = None
     _remembered: Remembered | None = None
+    _part = b""  # of a request with that head
+    _began = 0.0  # which came then, by time.perf_counter
 
     def __init__(self, config: Config, server_state: ServerState, *more: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(config, server_state, *more, **named)
         self._busy: Mapping[bytes, Busy] = getattr(self.app, "busy", {})
-        self._shared = _shared.get(config) or _shared.setdefault(config, _Shared(config))
+        shared = _shared.get(config) or _shared.setdefault(config, _Shared(config))
+        self._idle, self._heads = shared.idle, shared.heads
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -87,37 +83,56 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        """A request like the last one is not parsed; what there is of it waits for the rest."""
         same = self._remembered
-        if same is not None and self._answering is None:
-            body = same.body(data)
-            if body is not None:
-                self._unset_keepalive_if_required()
-                visit = _Visit(self, same.busy.stalls)
-                self.cycle = visit  # type: ignore[assignment]  # as far as uvicorn asks
-                self._serve(visit, same.entered(body, visit, time.perf_counter()))
-                return
+        if same is None or self._answering is not None:
+            self._parse(data)
+            return
+        if self._part:
+            data = self._part + data
+        else:
+            self._began = time.perf_counter()
+        start, end = same.body_in(data)
+        if end == len(data):
+            self._part = b""
+            self._idle.end(self)
+            visit = Visit(self, same.busy.stalls)
+            self.cycle = visit  # type: ignore[assignment]  # as far as uvicorn asks
+            self._serve(visit, same.entered(data[start:], visit, self._began))
+        elif len(data) < end <= _LONGEST_PART:
+            self._idle.end(self)
+            self._part = data
+        else:
+            self._part = b""
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._remembered = None
         if self._in_head:
             if self._head > _LONGEST_HEAD:
                 self.send_400_response("the request's head is too large")
                 return
             self._head += len(data)
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
-        offers = self._in_head and b"\r\nupgrade:" in data.lower()
-        alone = self._between and not offers
+        if self._between:
+            self._first, self._size = data[:LONGEST_REMEMBERED], 0
+        self._size += len(data)
         # Java's client offers h2c with all it asks; the parser drops the body of an offer.
-        super().data_received(_OFFER.sub(b"\r\nx-upgrade:", data) if offers else data)
-        if self._whole is None:
-            return
-        read, self._whole = self._whole, None
+        if self._in_head and b"\r\nupgrade:" in data.lower():
+            data = _OFFER.sub(b"\r\nx-upgrade:", data)
+            self._first = b""
+        super().data_received(data)
+        if self._whole is not None:
+            read, self._whole = self._whole, None
+            self._answer(read)
+
+    def _answer(self, read: Reading) -> None:
         visit, body = read.visit, b"".join(read.pieces)
-        if alone and visit.keep_alive:
-            self._remembered = remembered(read.busy, read.entered, data, body)
+        head = self._first[: self._size - len(body)]
+        if len(head) + len(body) == self._size:  # nothing stands behind it
+            self._remembered = remembered(read.busy, read.entered, head)
         self._serve(visit, read.entered(body, visit, read.began))
 
-    def _serve(self, visit: _Visit, work: Coroutine[Any, Any, object]) -> None:
+    def _serve(self, visit: Visit, work: Coroutine[Any, Any, object]) -> None:
         self._answering = visit
         self.tasks.add(visit)  # type: ignore[arg-type]  # it is cancelled as a task is
         visit.begin(work)
@@ -172,7 +187,7 @@ class Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None at first, against its annotation
         return self._answering is None and (cycle is None or cycle.response_complete)
 
-    def _entered(self, busy: Busy) -> _Reading | None:
+    def _entered(self, busy: Busy) -> Reading | None:
         """The request on the short way, if it is one for that."""
         headers = dict(self.headers)
         length = headers.get(b"content-length")
@@ -184,10 +199,10 @@ class Protocol(HttpToolsProtocol):
         entered = busy.enter(Head("POST", self.url.decode(), known, peer, str(self.scheme)))
         if entered is None:
             return None
-        visit = _Visit(self, busy.stalls)
+        visit = Visit(self, busy.stalls)
         self.chunked = self.parser.get_http_version() != "1.0"
         visit.keep_alive = self.chunked and self.parser.should_keep_alive()
-        return _Reading(visit, busy, entered, time.perf_counter(), [])
+        return Reading(visit, busy, entered, time.perf_counter(), [])
 
     def _as_asgi(self) -> None:
         url, headers = self.url, self.headers
@@ -211,6 +226,12 @@ class Protocol(HttpToolsProtocol):
         if self._answering:
             self._answering.leave()
 
+    def shutdown(self) -> None:
+        if self._part:  # it will be whole, and is answered
+            part, self._part = self._part, b""
+            self._parse(part)
+        super().shutdown()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.paused = True
@@ -224,15 +245,15 @@ class Protocol(HttpToolsProtocol):
     # The Connection of the request that is answered
 
     def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
-        begun = self._shared.begun(status, self.server_state.default_headers)
-        return begun + header_lines(headers) + b"\r\n"
+        return self._heads.head(status, headers, self.server_state.default_headers)
 
     def write(self, data: bytes) -> None:
         if not self.gone:
             self.transport.write(data)
 
     def finish(self, data: bytes) -> None:
-        self.write(data)
+        if not self.gone:
+            self.transport.write(data)
         visit, self._answering = self._answering, None
         if visit is not None and not visit.keep_alive:
             self.transport.close()
@@ -241,7 +262,7 @@ class Protocol(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def ended(self, visit: _Visit) -> None:
+    def ended(self, visit: Stepped) -> None:
         self.tasks.discard(visit)
         if self._answering is visit:  # the client is gone, or we have failed it
             self._answering = None
@@ -257,42 +278,10 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._shared.idle.begin(self)
+            self._idle.begin(self)
 
     def stalled(self) -> None:
         self.timeout_keep_alive_handler()
 
     def _unset_keepalive_if_required(self) -> None:
-        self._shared.idle.end(self)
-
-
-class _NoEvent:
-    """Nobody waits for what comes of a request whose body is read before it is answered."""
-
-    def set(self) -> None:
-        pass
-
-
-class _Visit(ConnectedAnswer):
-    """One request on the short way; and what uvicorn asks of its cycles."""
-
-    message_event = _NoEvent()
-    disconnected = False
-    _connection: Protocol
-
-    @property
-    def response_complete(self) -> bool:
-        return self.complete
-
-    def has_ended(self) -> None:
-        self._connection.ended(self)
-
-
-class _Reading(Struct):
-    """A request on the short way whose body is read. `began`: by time.perf_counter."""
-
-    visit: _Visit
-    busy: Busy
-    entered: Entered
-    began: float
-    pieces: list[bytes]
+        self._idle.end(self)

@@ -70,7 +70,8 @@ class Facade:
     def bodies(self) -> int:
         """How many requests are under way whose body is not whole yet."""
         connections = self._server.server_state.connections
-        return sum(isinstance(each, Protocol) and each._reading is not None for each in connections)
+        ours = [each for each in connections if isinstance(each, Protocol)]
+        return sum(each._reading is not None or bool(each._part) for each in ours)
 
     @property
     def connections(self) -> int:

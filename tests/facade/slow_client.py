@@ -16,6 +16,7 @@ from facade.wire.asgi import AsgiAnswer
 from facade.wire.connected_answer import ConnectedAnswer
 from facade.wire.connection import Connection, Stalls
 from facade.wire.head import Headers
+from facade.wire.stepped import Stepped
 
 Message = dict[str, Any]
 Work = Callable[[Any], Awaitable[None]]
@@ -124,6 +125,8 @@ class SlowConnection(SlowClient):
     def abort(self) -> None:
         self.aborted = True
         self.gone.set()
+
+    def ended(self, work: Stepped) -> None: ...
 
     def leave(self) -> None:
         super().leave()

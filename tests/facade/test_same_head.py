@@ -25,6 +25,7 @@ from facade.wire.head import Entered, Head
 from facade.wire.server import Protocol
 
 MOST: Final = 100
+STOP: Final = b""  # no read, but the server that wants to end
 Seen = list[tuple[str, ...]]
 
 
@@ -114,7 +115,9 @@ async def _conversation(reads: Sequence[bytes]) -> tuple[_Application, _Transpor
     connection = Protocol(config, ServerState(), {})
     connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is asked
     for read in reads:
-        if not transport.closed:
+        if read is STOP:
+            connection.shutdown()
+        elif not transport.closed:
             connection.data_received(read)
         for _ in range(len(read) % 3):  # some come while an answer is under way
             await asyncio.sleep(0)
@@ -156,7 +159,11 @@ LIKE_IT: Final = {
     "a longer body": ([_request(b"x" * 99)], 3),
     "the longest body": ([_request(b"x" * MOST)], 3),
     "a blank line in the body": ([_request(b"\r\n\r\n" + FIRST[:40])], 3),
+    "the body in another read": ([HEAD, b"first"], 3),
+    "the body in many reads": ([HEAD, *(b"%c" % byte for byte in b"first")], 3),
+    "some of the body in another read": ([FIRST[:-2], b"st"], 3),
     "while the last is answered": ([_request(b"wait"), FIRST], 1),
+    "a head that came before its body": ([_request(b"abc", None, b"x: y"), HEAD, b"first"], 2),
 }
 OTHERS: Final = {
     "too long a body": [_request(b"x" * (MOST + 1))],
@@ -195,9 +202,17 @@ OTHERS: Final = {
     "a head in two reads": [FIRST[:40], FIRST[40:]],
     "a length in two reads": [HEAD[:-17], FIRST[len(HEAD) - 17 :]],
     "a head that ends later": [HEAD[:-2], b"\r\nfirst"],
+    "the end of a head again": [FIRST[:21], FIRST[21:], FIRST[21:]],
+    "a head behind, and what looks like a request": [HEAD, b"first" + FIRST[:21] + b"x: ", FIRST],
+    "a length and no line end": [HEAD[: HEAD.index(b": 5") + 3] + b"x"],
     "a body and more in another read": [HEAD, b"first" + FIRST],
     "a body that is a request": [_request(FIRST[:MOST])],
     "a body that is short of another's": [_request(b"x" * 5, b"7"), b"yz" + FIRST],
+    "a body that does not come": [HEAD, STOP],
+    "a server that stops before it": [STOP, FIRST],
+    "a server that stops while it is read": [HEAD, b"fir", STOP, b"st"],
+    "a server that stops while a like one is read": [FIRST, HEAD, b"fir", STOP, b"st"],
+    "a server that stops while it is answered": [_request(b"wait"), STOP],
     "no HTTP": [b"hello\r\n\r\n"],
     "nothing of the length": [HEAD[: HEAD.index(b": 5") + 2], FIRST[HEAD.index(b": 5") + 2 :]],
 }
@@ -210,23 +225,49 @@ def test_what_differs_in_its_length_alone_is_not_parsed(reads: list[bytes], unpa
 
 @pytest.mark.parametrize("reads", OTHERS.values(), ids=OTHERS.keys())
 def test_whatever_else_comes_is_read_as_it_ever_was(reads: list[bytes]) -> None:
+    _unparsed([FIRST, *reads])
     _unparsed([FIRST, *reads, LAST, LAST])
     _unparsed([FIRST, FIRST, *reads, *reads, LAST, LAST])
     _unparsed([*reads, LAST, LAST])
+
+
+def test_an_offer_is_the_parsers_every_time() -> None:
+    offer = _request(b"abc", None, b"connection: upgrade", b"upgrade: h2c")
+    assert 0 == _unparsed([offer, offer, offer])
+
+
+def test_a_length_that_stands_early_is_one_only_with_its_line_end() -> None:
+    early = b"POST /busy HTTP/1.1\r\ncontent-length: 5\r\nkey: %b\r\n\r\nfirst" % (b"x" * 99)
+    assert 1 == _unparsed([early, early])
+    assert 0 == _unparsed([early, early[: early.index(b": 5") + 3] + b"x"])
+
+
+@pytest.mark.parametrize("bound", ["LONGEST_REMEMBERED", "_LONGEST_PART"])
+def test_what_is_kept_of_a_connection_is_bounded(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 1 == _unparsed([FIRST, HEAD, b"first"])
+    monkeypatch.setattr(server, bound, len(HEAD) - 1)
+    assert 0 == _unparsed([FIRST, HEAD, b"first"])
 
 
 POOL: Final = [FIRST, LAST, _request(b"wait"), *(b"".join(reads) for reads in OTHERS.values())]
 STREAMS: Final = st.lists(st.sampled_from([FIRST, FIRST, LAST, HEAD, *POOL]), max_size=6)
 
 
+STOPS: Final = st.one_of(st.none(), st.integers(0, 20))
+
+
 @settings(max_examples=300, deadline=None)
-@given(STREAMS, st.lists(st.integers(0, 600), max_size=8), st.booleans())
+@given(STREAMS, st.lists(st.integers(0, 600), max_size=8), st.booleans(), STOPS)
 def test_any_requests_in_any_reads_are_read_as_they_ever_were(
-    requests: list[bytes], cuts: list[int], whole: bool
+    requests: list[bytes], cuts: list[int], whole: bool, stops: int | None
 ) -> None:
     """Also what makes no sense where the reads are cut."""
     reads = [FIRST, *requests] if whole else []
     stream = b"".join(requests)
     at = sorted({0, *(cut % (len(stream) + 1) for cut in cuts), len(stream)})
     reads += [stream[a:b] for a, b in pairwise(at)]
+    if stops is not None:
+        reads.insert(stops % (len(reads) + 1), STOP)
     _unparsed(reads)
