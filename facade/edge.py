@@ -155,6 +155,7 @@ class Edge:
         answer.headers["x-request-id"] = request_id
         if "origin" in request.headers:
             answer.headers |= self._cors(request.headers["origin"])
+        status = None
         try:
             try:
                 await handle(request, answer)
@@ -163,13 +164,14 @@ class Edge:
                 _let_go(error)
             if not answer.complete:
                 await answer.sent()
+            status = answer.status
         except asyncio.CancelledError:
             if not answer.given_up():
                 _tell(Stopping("the facade is being stopped: try again"), answer)
                 await answer.sent()
+                status = answer.status
         finally:
             answer.close()
-        status = answer.status if answer.complete else None
         if _log.isEnabledFor(logging.INFO):
             took = (time.perf_counter() - began) * 1000
             said = (request.method, quote(request.path), status or "left", took)

@@ -189,13 +189,12 @@ class Protocol(HttpToolsProtocol):
 
     def _entered(self, busy: Busy) -> Reading | None:
         """The request on the short way, if it is one for that."""
-        headers = dict(self.headers)
-        length = headers.get(b"content-length")
-        unusual = length is None or int(length) > busy.most or b"expect" in headers
+        known = Headers(self.headers)
+        length = known.pop("content-length", None)  # another, of the next one with this head
+        unusual = length is None or int(length) > busy.most or "expect" in known
         if unusual or self.parser.get_method() != b"POST":
             return None
         peer = self.client[0] if self.client else ""
-        known = Headers(self.headers)
         entered = busy.enter(Head("POST", self.url.decode(), known, peer, str(self.scheme)))
         if entered is None:
             return None

@@ -18,6 +18,7 @@ from openai import AsyncOpenAI
 
 from facade.config import Settings, load
 from facade.serving import configured
+from facade.wire.head import Remembered
 from facade.wire.server import Protocol
 from tests.fake_upstream import FakeUpstream
 
@@ -72,6 +73,13 @@ class Facade:
         connections = self._server.server_state.connections
         ours = [each for each in connections if isinstance(each, Protocol)]
         return sum(each._reading is not None or bool(each._part) for each in ours)
+
+    @property
+    def remembered(self) -> list[Remembered]:
+        """The heads that connections expect again."""
+        connections = self._server.server_state.connections
+        heads = [each._remembered for each in connections if isinstance(each, Protocol)]
+        return [head for head in heads if head]
 
     @property
     def connections(self) -> int:
