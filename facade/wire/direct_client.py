@@ -40,17 +40,18 @@ class DirectConnections:
             raise not_local(self._site)
         try:
             if headers:
-                head = self._head(method, path, bool(body), sendable(headers))
+                head = self._head(method, path, body != b"", sendable(headers))
             else:
-                head = self._usual_head(method, path, bool(body))
+                head = self._usual_head(method, path, body != b"")
         except ValueError as error:
             refused: Wait[Exchange] = Wait()
             refused.set_exception(not_asked(self._site, error))
             return refused
         if body or method in _WITH_LENGTH:
-            head += b"content-length: %d\r\n" % len(body)
-        request = b"%b\r\n%b" % (head, body)
-        return DirectExchange(self._site, self._pool, request, bodiless=method == "HEAD").open()
+            request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        else:
+            request = head + b"\r\n"
+        return DirectExchange(self._pool, request, bodiless=method == "HEAD").open()
 
     async def close(self) -> None:
         await self._pool.close()

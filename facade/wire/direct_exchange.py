@@ -2,7 +2,8 @@
 
 Strategy: the parser's callbacks only note what they saw; what follows is decided once per
 read. Who waits has a plain future, so nothing here needs a task. Every reply has a parser of
-its own: nothing of one can reach the next.
+its own: nothing of one can reach the next. Its head is kept as it came, and taken apart for those
+who ask for the headers: for most replies nobody does.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from facade.waits import Prompt, Wait
 from facade.wire.direct_line import Line
 from facade.wire.direct_pool import Pool
 from facade.wire.faults import cut, garbled, not_reached, overlong
-from facade.wire.site import Site
 from facade.wire.upstream import A_MOMENT, ConnectionFault, Exchange
 
 T = TypeVar("T")
 
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _LONGEST_HEAD: Final = 64 * 1024  # bytes, in whole reads; also of all else without content
 _READ_AHEAD: Final = 64 * 1024  # bytes, in whole reads, that may lie here until they are asked for
 
@@ -34,8 +36,9 @@ class _Wait(Prompt[T]):
     exchange: DirectExchange
 
     def cancel(self, msg: object = None) -> bool:
-        cancelled = super().cancel(msg)
-        self.exchange.abort()
+        cancelled = not self.done() and super().cancel(msg)
+        if not self.exchange.over:
+            self.exchange.abort()
         return cancelled
 
 
@@ -49,33 +52,27 @@ class DirectExchange:
     _reading: _Wait[bytes] | None = None
     _fault: ConnectionFault | None = None
     _giving_up: asyncio.TimerHandle | None = None  # since it was released
-    _kept = _sent = _heard = False  # the line is a used one; the request is out; a byte came
+    _kept = _sent = False  # the line is a used one; the request is out
     _complete = _lasting = False  # the reply is; the line may be used again
-    _over = _paused = False  # nothing is held any more; the line is not read
-    _barren = _unread = 0  # bytes since the last content; bytes since the last read
+    over = _paused = False  # nothing is held any more; the line is not read
+    _size = 0  # bytes that came since the last content was taken
+    _head = b""  # of the reply; without a status, what there is of it; empty until a byte came
 
-    def __init__(self, site: Site, pool: Pool, request: bytes, *, bodiless: bool) -> None:
-        self._site = site
+    def __init__(self, pool: Pool, request: bytes, *, bodiless: bool) -> None:
         self._pool = pool
         self._request = request
         self._bodiless = bodiless
         self._pieces: list[bytes] = []
-        self._names: list[bytes] = []  # of the reply's headers
-        self._values: list[bytes] = []
         self.on_body = self._pieces.append
         self._parser = HttpResponseParser(self)
 
     @property
     def headers(self) -> Mapping[str, str]:
-        found: dict[str, str] = {}
-        for raw_name, raw_value in zip(self._names, self._values, strict=True):
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").rstrip()
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return found
+        return _headers(self._head)
 
     def names(self, words: Sequence[str]) -> bool:
-        names = b" ".join(self._names).decode("latin-1").lower()
-        return any(word in names for word in words)
+        head = self._head.decode("latin-1").lower()
+        return any(map(head.__contains__, words))
 
     def open(self) -> Wait[Exchange]:
         opening: _Wait[Exchange] = _Wait(loop=self._pool.loop)
@@ -87,24 +84,24 @@ class DirectExchange:
     def read(self) -> bytes | Wait[bytes]:
         if self._pieces:
             return self._taken()
-        if self._fault is not None:
-            raise self._fault
         if self._complete:
             return b""
+        if self._fault is not None:
+            raise self._fault
         reading: _Wait[bytes] = _Wait(loop=self._pool.loop)
         reading.exchange = self
-        if self._over:
+        if self.over:
             reading.cancel()
         else:
             self._reading = reading
         return reading
 
     def abort(self) -> None:
-        if self._giving_up is None:
+        if self._giving_up is None and not self.over:
             self.drop()
 
     def release(self) -> None:
-        if self._over or self._giving_up is not None:
+        if self.over or self._giving_up is not None:
             return
         self._taken()
         self._giving_up = self._pool.loop.call_later(A_MOMENT, self.drop)
@@ -119,11 +116,11 @@ class DirectExchange:
         line.transport.write(self._request)
 
     def refused(self, error: BaseException) -> None:
-        self._fail(not_reached(self._site, error, sent=self._sent))
+        self._fail(not_reached(self._pool.site, error, sent=self._sent))
 
     def drop(self) -> None:
         """Abort, released or not."""
-        if self._over:
+        if self.over:
             return
         self._let_go()
         self._pieces.clear()
@@ -133,34 +130,38 @@ class DirectExchange:
             waiting.cancel()
 
     def received(self, _line: Line, data: bytes) -> None:
-        self._heard = True
-        self._barren += len(data)
+        self._size += len(data)
+        if not self.status:
+            self._head += data
         try:
             self._parser.feed_data(data)
         except HttpParserError:
             self._lasting = False
             if not self._complete:
-                self._fail(garbled(self._site))
+                self._fail(garbled(self._pool.site))
                 return
         if self._complete:
-            self._finish()
+            self._let_go()
         elif self._pieces:
-            self._barren = 0
-        elif self._barren > _LONGEST_HEAD:
-            self._fail(overlong(self._site, _LONGEST_HEAD))
+            if self._giving_up is not None:
+                self._taken()
+        elif self._size > _LONGEST_HEAD:
+            self._fail(overlong(self._pool.site, _LONGEST_HEAD))
             return
-        self._hold_back(len(data))
         self._tell()
+        if self._size > _READ_AHEAD:
+            self._hold_back()
 
     def ended(self, _line: Line, error: Exception | None) -> None:
-        if self._kept and not self._heard:
+        if self._kept and not self._head:
             self._line = None
             self._pool.connect(self)
         elif error is None and self._ends_with_its_line():
-            self._finish()
+            self._complete = True
+            self._let_go()
             self._tell()
         else:
-            self._fail(cut(self._site, error, answered=self._heard))
+            self._fail(cut(self._pool.site, error, answered=self._head != b""))
 
     # What the parser sees
 
@@ -168,23 +169,22 @@ class DirectExchange:
         if self._complete:
             raise HttpParserError  # stops it: this is nothing we asked for
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # else a trailer
-            self._names.append(name)
-            self._values.append(value)
-
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        came = self._head.lstrip(b"\r\n")  # the parser passes over them too
+        end = came.find(_END_OF_HEAD)
         if status >= 200:
             self.status = status
+            self._head = came[:end]
             self._request = b""
             if self._bodiless:
                 self.on_message_complete()
         elif status < 100 or status == 101:
             raise HttpParserError  # we asked for no other protocol
+        elif status > 103 and not _FRAMING.isdisjoint(_headers(came[:end])):
+            raise HttpParserError  # the parser would read a body that it must not have
         else:
-            self._names.clear()
-            self._values.clear()
+            self._head = came[end + 2 :]  # never empty any more
 
     def on_message_complete(self) -> None:
         if self.status:
@@ -195,15 +195,7 @@ class DirectExchange:
 
     def _tell(self) -> None:
         """Whoever waits hears what there is: what came before a fault comes first."""
-        if self._opening is not None:
-            opening = self._opening
-            if self.status:
-                self._opening = None
-                opening.set_result(self)
-            elif self._fault is not None:
-                self._opening = None
-                opening.set_exception(self._fault)
-        elif self._reading is not None:
+        if self._reading is not None:
             reading = self._reading
             if self._pieces or self._complete:
                 self._reading = None
@@ -211,57 +203,69 @@ class DirectExchange:
             elif self._fault is not None:
                 self._reading = None
                 reading.set_exception(self._fault)
+        elif self._opening is not None:
+            opening = self._opening
+            if self.status:
+                self._opening = None
+                opening.set_result(self)
+            elif self._fault is not None:
+                self._opening = None
+                opening.set_exception(self._fault)
 
     def _taken(self) -> bytes:
         """Everything that is here."""
         pieces = self._pieces
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        piece = b"".join(pieces)  # no copy of a single one
         pieces.clear()
-        self._unread = 0
+        self._size = 0
         if self._paused and self._line is not None:
             self._paused = False
             self._line.transport.resume_reading()
         return piece
 
-    def _hold_back(self, size: int) -> None:
+    def _hold_back(self) -> None:
         """Leave the rest to the system where nobody reads."""
-        if self._giving_up is not None:
-            self._pieces.clear()
-        elif self._pieces and self._line is not None:
-            self._unread += size
-            if self._unread > _READ_AHEAD and not self._paused:
-                self._paused = True
-                self._line.transport.pause_reading()
+        if self._pieces and self._line is not None and not self._paused:
+            self._paused = True
+            self._line.transport.pause_reading()
 
     def _ends_with_its_line(self) -> bool:
         """Whether this reply's end is told by nothing else."""
         framed = self.headers.get("transfer-encoding", "").lower().endswith("chunked")
         return self.status > 0 and not framed and "content-length" not in self.headers
 
-    def _finish(self) -> None:
-        self._complete = True
-        if self._bodiless:
-            self._lasting = self._lasting and not self._pieces
-            self._pieces.clear()
-        self._let_go(keep=self._lasting)
-
     def _fail(self, fault: ConnectionFault) -> None:
         self._fault = fault
         self._let_go()
         self._tell()
 
-    def _let_go(self, *, keep: bool = False) -> None:
-        """Hold nothing any more. `keep`: the line is good for another request."""
-        self._over = True
+    def _let_go(self) -> None:
+        """Hold nothing any more; a line that lasts is good for another request."""
+        self.over = True
+        if self._bodiless and self._pieces:
+            self._lasting = False
+            self._pieces.clear()
         del self._parser  # it knows us: together we would be left to the garbage collector
         if self._giving_up is not None:
             self._giving_up.cancel()
+            self._pieces.clear()
         line, self._line = self._line, None
-        if line is not None and keep and not line.transport.get_write_buffer_size():
+        if line is None:
+            self._pool.leave(self)
+        elif self._lasting and not line.transport.get_write_buffer_size():
             if self._paused:
                 line.transport.resume_reading()
             self._pool.give_back(self, line)
-            return
-        if line is not None:
+        else:
             line.close()
-        self._pool.leave(self)
+            self._pool.leave(self)
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    """Those of a head that the parser took, by their names in lower case."""
+    found: dict[str, str] = {}
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found

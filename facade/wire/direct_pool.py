@@ -18,7 +18,7 @@ from facade.wire.upstream import KEEP_ALIVE
 
 
 class Taker(Listener, Protocol):
-    """Who takes a line. It has a place until it gives the line back or leaves."""
+    """Who takes a line. From its turn on it has a place, until it gives the line back or leaves."""
 
     def start(self, line: Line) -> None: ...
 
@@ -33,9 +33,8 @@ class Pool:
     """Takers wait in the order in which they came."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
-        self._free = site.connections
-        self._takers: set[Taker] = set()
+        self.site = site
+        self._takers: set[Taker] = set()  # who have a place
         self._waiting: OrderedDict[Taker, None] = OrderedDict()
         self._connecting: dict[Taker, asyncio.Task[None]] = {}
         self._idle: dict[Line, float] = {}  # with the loop's time since when
@@ -49,19 +48,18 @@ class Pool:
 
     def take(self, taker: Taker) -> None:
         """Start the taker on an idle line, or on a new one as soon as there is a place."""
-        self._takers.add(taker)
         if self._idle:
-            self._free -= 1
+            self._takers.add(taker)
             taker.start(self._idle.popitem()[0])
-        elif self._free:
-            self._free -= 1
+        elif len(self._takers) < self.site.connections:
+            self._takers.add(taker)
             self.connect(taker)
         else:
             self._waiting[taker] = None
 
     def connect(self, taker: Taker) -> None:
         """Start a taker that has its place on a new line."""
-        task = asyncio.create_task(connect(self._site, functools.partial(self._made, taker)))
+        task = asyncio.create_task(connect(self.site, functools.partial(self._made, taker)))
         self._connecting[taker] = task
         self._await_end(task)
         task.add_done_callback(functools.partial(self._tried, taker))
@@ -71,9 +69,8 @@ class Pool:
         self._takers.remove(taker)
         line.used = True
         if self._waiting:
-            self._waiting.popitem(last=False)[0].start(line)
+            self._next().start(line)
             return
-        self._free += 1
         self._idle[line] = now = self.loop.time()
         line.listener = self
         if self._sweeping is None:
@@ -81,17 +78,15 @@ class Pool:
 
     def leave(self, taker: Taker) -> None:
         """The taker wants nothing more, wherever it is; a line of its own it has closed."""
-        self._takers.remove(taker)
         if taker in self._waiting:
             del self._waiting[taker]
             return
+        self._takers.remove(taker)
         connecting = self._connecting.pop(taker, None)
         if connecting is not None:
             connecting.cancel()
         if self._waiting:
-            self.connect(self._waiting.popitem(last=False)[0])
-        else:
-            self._free += 1
+            self.connect(self._next())
 
     def received(self, line: Line, _data: bytes) -> None:
         """Nobody asked on an idle line: whatever this is, it is no answer."""
@@ -113,6 +108,12 @@ class Pool:
             self._sweeping = None
         while self._ends:
             await asyncio.wait(self._ends)
+
+    def _next(self) -> Taker:
+        """Who has waited longest; it has the place that has become free."""
+        taker, _ = self._waiting.popitem(last=False)
+        self._takers.add(taker)
+        return taker
 
     def _made(self, taker: Taker, line: Line) -> None:
         self._await_end(line.gone)

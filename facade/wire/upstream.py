@@ -72,7 +72,7 @@ class Exchange(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def names(self, words: Sequence[str]) -> bool:
-        """Whether one of the words is in a header's name. Costs less than `headers`."""
+        """Whether a header may have one of the words in its name. Costs less than `headers`."""
 
     def read(self) -> bytes | Wait[bytes]: ...
 

@@ -70,6 +70,8 @@ _HOSTILE = {
     b"upgrade: x\r\n\r\n" + OK,
     "101 without a reason": b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK,
     "a status below 100": b"HTTP/1.1 099 OK\r\ncontent-length: 2\r\n\r\nok",
+    "an interim answer with a body": b"HTTP/1.1 104 X\r\ncontent-length: 2\r\n\r\nno" + OK,
+    "an interim answer in chunks": CHUNKED.replace(b"200", b"104") + b"0\r\n\r\n" + OK,
     "a folded header": b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 2\r\n\r\nok",
     "NUL in a header": b"HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\nok",
     "bare line feeds": OK.replace(b"\r\n", b"\n"),
@@ -88,6 +90,14 @@ async def test_a_reply_that_can_be_read_in_two_ways_is_not_read(
             await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
         assert f"127.0.0.1:{upstream.port} {_GARBAGE}" == str(caught.value)
         assert caught.value.sent
+
+
+async def test_line_ends_before_a_reply_are_passed_over(serve: Serve, connect: Connect) -> None:
+    upstream = await serve(saying(b"\r\n\r\n" + OK))
+    connections = connect(Endpoint(upstream.url))
+    exchange = await connections.open("GET", "/", b"", {})
+    assert {"content-length": "2"} == dict(exchange.headers)
+    assert b"ok" == await whole(exchange)
 
 
 _ENDLESS = {

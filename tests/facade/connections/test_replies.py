@@ -89,6 +89,37 @@ async def test_headers_of_interim_answers_are_not_those_of_the_answer(
     assert b"ok" == await whole(exchange)
 
 
+async def test_interim_answers_that_nobody_knows_are_skipped(
+    serve: Serve, connect: Connect
+) -> None:
+    interim = b"HTTP/1.1 104 Upload Resumption\r\nx: 1\r\n\r\n" * 2
+    upstream = await serve(saying(interim + OK))
+    connections = connect(Endpoint(upstream.url))
+    for _ in range(2):
+        exchange = await connections.open("GET", "/", b"", {})
+        assert (200, {"content-length": "2"}) == (exchange.status, dict(exchange.headers))
+        assert b"ok" == await whole(exchange)
+    assert 1 == len(upstream.peers)
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\nX-Left:   3 \t\r\nempty:\r\ncontent-length: 50\r\n\r\n"
+_LIKE_A_HEAD = b"\r\nHTTP/1.1 200 OK\r\nx-limit: 1\r\n\r\n".ljust(50)
+
+
+@pytest.mark.parametrize("slices", [1, 7, 50, 1000])
+async def test_a_head_is_the_same_however_it_comes_and_its_body_is_none_of_it(
+    serve: Serve, connect: Connect, slices: int
+) -> None:
+    reply = b"HTTP/1.1 100 Continue\r\n\r\n" + _HEAD + _LIKE_A_HEAD
+    pieces = (reply[at : at + slices] for at in range(0, len(reply), slices))
+    upstream = await serve(saying(*pieces))
+    exchange = await connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    assert {"x-left": "3", "empty": "", "content-length": "50"} == dict(exchange.headers)
+    assert exchange.names(["limit", "x-l"])
+    assert not exchange.names(["limit", "continue"])
+    assert _LIKE_A_HEAD == await whole(exchange)
+
+
 async def test_an_offer_of_another_protocol_is_ignored(serve: Serve, connect: Connect) -> None:
     head = b"HTTP/1.1 200 OK\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\n"
     upstream = await serve(saying(head + b"ok"))
