@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Held:
+class Held(list[Callable[[], object]]):
     """Lets go of what was taken, the latest first, however its block ends.
 
     A plain list where contextlib's ExitStack wraps each release twice: it stands on every
     request. A release does not raise; if one does all the same, the others still follow.
     """
 
-    def __init__(self) -> None:
-        self._releases: list[Callable[[], object]] = []
-        self.add = self._releases.append
+    __slots__ = ()
+    add = list.append
 
     def __enter__(self) -> Held:
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            while self._releases:
-                self._releases.pop()()
+            while self:
+                self.pop()()
         finally:
-            if self._releases:
+            if self:
                 self.__exit__()
