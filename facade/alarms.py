@@ -19,9 +19,13 @@ from msgspec import Struct
 _FEW: Final = 64  # called off, and not worth sweeping
 
 
-class Alarm(Struct):
-    """One of them. `ring` None: it has rung or was called off."""
+class Alarm(Struct, order=True):
+    """One of them; of those at the same time the first `number` is first. `ring` None: it has rung
+    or was called off.
+    """
 
+    at: float
+    number: int
     ring: Callable[[], object] | None
 
 
@@ -29,7 +33,7 @@ class Alarms:
     """Those of one loop, the one that runs when it is first asked. Times are the loop's."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Alarm]] = []
+        self._heap: list[Alarm] = []
         self._order = count()
         self._off = 0  # in the heap, and called off
         self._timer: asyncio.TimerHandle | None = None
@@ -44,8 +48,8 @@ class Alarms:
         return self.loop.time
 
     def set(self, at: float, ring: Callable[[], object]) -> Alarm:
-        alarm = Alarm(ring)
-        heapq.heappush(self._heap, (at, next(self._order), alarm))
+        alarm = Alarm(at, next(self._order), ring)
+        heapq.heappush(self._heap, alarm)
         if self._timer is None or at < self._next:
             self._wake_at(at)
         return alarm
@@ -57,7 +61,7 @@ class Alarms:
         alarm.ring = None
         self._off += 1
         if self._off > _FEW and self._off * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].ring is not None]
+            self._heap = [each for each in self._heap if each.ring is not None]
             heapq.heapify(self._heap)
             self._off = 0
 
@@ -70,12 +74,12 @@ class Alarms:
     def _wake(self) -> None:
         self._timer = None
         now = self.time()
-        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].ring is None):
-            alarm = heapq.heappop(self._heap)[2]
+        while self._heap and (self._heap[0].at <= now or self._heap[0].ring is None):
+            alarm = heapq.heappop(self._heap)
             ring, alarm.ring = alarm.ring, None
             if ring is None:
                 self._off -= 1
             else:
                 ring()
         if self._heap and self._timer is None:
-            self._wake_at(self._heap[0][0])
+            self._wake_at(self._heap[0].at)

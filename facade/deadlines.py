@@ -1,16 +1,14 @@
 """The clocks of one attempt: load, first token, idle and total (connect is the connection's).
 
-Strategy: one alarm at most. What is waited for is given to `guard`, which cancels it when
-the clock that holds at that moment runs out and says which. Progress only moves the
-deadline; the alarm finds out when it rings. Idle counts only while we wait to read.
+Strategy: one alarm at most. What is waited for is given to `mind` first, and cancelled when the
+clock that holds at that moment runs out; `check` says which. Progress only moves the deadline;
+the alarm finds out when it rings. Idle counts only while we wait to read.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -39,104 +37,97 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
 class Clocks:
     """One attempt's clocks; they start at once. `loads`: the upstream can tell a load.
 
-    `until`: when the request's own time is over, by the loop's time; then when the clock that
-    holds just now runs out.
+    `silent`: it works without a word. `until`: when the request's own time is over, by the loop's
+    time.
     """
 
+    waits_for_content = True
+    _name = "total"
+    _until = math.inf  # when the clock of this name runs out, if total does not before
+    _idle: float | None = None  # seconds of silence that are borne now
+    _step: Wait[Any] | None = None  # what was waited for last
+    _expired: str | None = None
+    _alarm: Alarm | None = None
+
     def __init__(
-        self,
-        timeouts: Timeouts,
-        alarms: Alarms,
-        *,
-        loads: bool,
-        silent: bool,
-        until: float = math.inf,
+        self, timeouts: Timeouts, alarms: Alarms, until: float, loads: bool, silent: bool
     ) -> None:
-        self._alarms = alarms
         self.timeouts = timeouts
-        self.waits_for_content = True
+        self.alarms = alarms
+        self.started = now = alarms.time()
         self._silent = silent
-        self._started = self._alarms.time()
-        self._name = "total"
-        self.until = self._total = min(self._started + timeouts.total, until)
-        self._cancel: Callable[[], object] | None = None  # what is waited for
-        self._expired: str | None = None
-        self._alarm: Alarm | None = None
+        self._total = min(now + timeouts.total, until)
         if loads:
-            self._set("load", self._started + timeouts.load)
+            self._name, self._until = "load", now + timeouts.load
         elif not silent:
-            self._set("first_token", self._started + timeouts.first_token)
+            self._name, self._until = "first_token", now + timeouts.first_token
 
     def loaded(self, since_start: bool) -> None:
         """The model is in memory, `since_start` of the attempt or only now."""
         if not self.waits_for_content:
             return
         if self._silent:
-            self._set("total", self._total)
-        else:
-            begins = self._started if since_start else self._alarms.time()
-            self._set("first_token", begins + self.timeouts.first_token)
+            self._name, self._until = "total", math.inf
+            return
+        begins = self.started if since_start else self.alarms.time()
+        self._name, self._until = "first_token", begins + self.timeouts.first_token
+        if self._alarm is not None and self._until < self._alarm.at:
+            self._arm()
 
     def content(self) -> None:
         """The answer has begun: from now on only idle and total hold."""
         self.waits_for_content = False
-        self._set("total", self._total)
+        self._name, self._until = "idle", math.inf
+        if not self._silent:
+            self._idle = self.timeouts.idle
 
     def flows(self) -> None:
         """An answer in one piece comes: from now on it is not silent."""
         self._silent = False
         self.content()
 
-    async def guard(self, step: Wait[T], *, idle: bool = False) -> T:
-        """The result of `step`; raises the timeout if a clock runs out first.
+    def mind(self, step: Wait[T]) -> Wait[T]:
+        """The step, for whoever waits for it now. It is cancelled by `stop` if no other follows."""
+        self._step = step
+        if self._idle is not None:
+            self._until = self.alarms.time() + self._idle
+        if self._alarm is None or self._until < self._alarm.at:
+            self._arm()
+        return step
 
-        `idle`: silence while waiting for this counts.
-        """
-        if idle and not self.waits_for_content and not self._silent:
-            self._set("idle", self._alarms.time() + self.timeouts.idle)
-        self._cancel = step.cancel
-        self._arm()
-        try:
-            return await step
-        except asyncio.CancelledError:
-            if self._expired is None:
-                step.cancel()
-                raise
-            raise UpstreamError(
-                Kind.TIMEOUT, f"the upstream took too long ({_SAID[self._expired]})"
-            ) from None
-        finally:
-            self._cancel = None
+    def check(self) -> None:
+        """Raises the timeout, if a clock has cancelled what was waited for."""
+        if self._expired is not None:
+            said = _SAID[self._expired]
+            raise UpstreamError(Kind.TIMEOUT, f"the upstream took too long ({said})") from None
 
     def brief(self, timeouts: Timeouts) -> Clocks:
         """Others, for what is not worth as much; they hold no longer than these."""
-        return Clocks(timeouts, self._alarms, loads=False, silent=True, until=self.until)
+        return Clocks(timeouts, self.alarms, min(self._until, self._total), False, True)
 
     def stop(self) -> None:
+        """Cancel what was waited for last, done or not."""
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
         if self._alarm is not None:
-            self._alarms.call_off(self._alarm)
+            self.alarms.call_off(self._alarm)
             self._alarm = None
 
-    def _set(self, name: str, at: float) -> None:
-        sooner = at < self.until
-        self._name, self.until = (name, at) if at < self._total else ("total", self._total)
-        if sooner and self._alarm is not None:
-            self.stop()
-            self._arm()
-
     def _arm(self) -> None:
-        if self._alarm is None:
-            self._alarm = self._alarms.set(self.until, self._fire)
+        if self._alarm is not None:
+            self.alarms.call_off(self._alarm)
+        self._alarm = self.alarms.set(min(self._until, self._total), self._fire)
 
     def _fire(self) -> None:
         self._alarm = None
-        if self._cancel is None:
+        if self._step is None or self._step.done():
             return
-        if self._alarms.time() < self.until:
+        if self.alarms.time() < min(self._until, self._total):
             self._arm()
             return
-        self._expired = self._name
-        self._cancel()
+        self._expired = self._name if self._until < self._total else "total"
+        self._step.cancel()
 
 
 _SAID = {

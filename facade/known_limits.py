@@ -6,8 +6,11 @@ models only those heard of last are known.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Final
 
+from adapters import rate_limits
 from adapters.rate_limits import RateLimits
 
 _MOST: Final = 256  # models
@@ -17,15 +20,21 @@ class KnownLimits:
     """By the upstream's name of a model. `now` is in seconds of any one clock."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[float, RateLimits]] = {}
+        self.told: dict[str, tuple[float, RateLimits]] = {}
+
+    def hear(self, model: str, headers: Mapping[str, str], now: float) -> None:
+        """Note what an answer's headers say, if anything."""
+        limits = rate_limits.read(headers, time.time())
+        if limits is not None:
+            self.note(model, limits, now)
 
     def note(self, model: str, limits: RateLimits, now: float) -> None:
-        self._told.pop(model, None)  # so that the first is always the one longest unheard of
-        self._told[model] = (now, limits)
-        if len(self._told) > _MOST:
-            del self._told[next(iter(self._told))]
+        self.told.pop(model, None)  # so that the first is always the one longest unheard of
+        self.told[model] = (now, limits)
+        if len(self.told) > _MOST:
+            del self.told[next(iter(self.told))]
 
     def of(self, model: str, now: float) -> RateLimits | None:
         """What still holds; None where nothing is known."""
-        told = self._told.get(model)
+        told = self.told.get(model)
         return told[1].after(now - told[0]) if told else None

@@ -145,11 +145,11 @@ class Watch:
         self._model = model
         self._clocks = clocks
         self._task: asyncio.Task[None] | None = None
-        first = min(_EVERY, clocks.timeouts.first_token)
-        self._timer = asyncio.get_running_loop().call_later(first, self._begin)
+        first = clocks.started + min(_EVERY, clocks.timeouts.first_token)
+        self._alarm = clocks.alarms.set(first, self._begin)
 
     def stop(self) -> None:
-        self._timer.cancel()
+        self._clocks.alarms.call_off(self._alarm)
         if self._task is not None:
             self._task.cancel()
 

@@ -7,11 +7,12 @@ else. Everything opened is put on the caller's stack, to be released synchronous
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import math
+from asyncio import CancelledError
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from email.utils import formatdate
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, field
 
@@ -34,6 +35,7 @@ from facade.deadlines import Clocks, Timeouts
 from facade.held import Held
 from facade.known_limits import KnownLimits
 from facade.loading import Loading
+from facade.waits import Wait
 from facade.wire.upstream import (
     ConnectionFault,
     Connections,
@@ -93,22 +95,30 @@ class Upstream:
         `until`: when the request's time is over, by the loop's time. `local_only`: it may be sent
         to local upstreams alone; where this is none, nothing is connected.
         """
-        clocks = Clocks(
-            self.traits.timeouts,
-            self._alarms,
-            loads=self.loading is not None,
-            silent=encoded.stream is None or encoded.heartbeat is None,
-            until=until,
-        )
+        loading = self.loading
+        silent = encoded.stream is None or encoded.heartbeat is None
+        clocks = Clocks(self.traits.timeouts, self._alarms, until, loading is not None, silent)
         held.add(clocks.stop)
-        if self.loading:
-            held.add(self.loading.watch(reply.model, clocks).stop)
-        exchange = await self._exchange(encoded.request, reply.model, clocks, held, local_only)
-        answering = Answering(exchange, encoded, reply, clocks)
-        if encoded.stream:
+        if loading is not None:
+            held.add(loading.watch(reply.model, clocks).stop)
+        error: UpstreamError | None = None
+        try:
+            exchange = await _send(self._connections, encoded.request, clocks, local_only)
+            if exchange.status != 200:
+                exchange, error = await self._refused(exchange, encoded.request, clocks, local_only)
+        except (ConnectionFault, CancelledError) as end:
+            _raise(end, clocks)
+            raise
+        if exchange.names(rate_limits.WORDS):
+            self._limits.hear(reply.model, exchange.headers, self._alarms.time())
+        if error is not None:
+            raise error
+        decoder = encoded.stream(reply) if encoded.stream else None
+        answering = Answering(exchange, reply, clocks, decoder, encoded.heartbeat)
+        if decoder is not None:
             await answering.begin()
-        if self.loading:
-            self.loading.note(reply.model)
+        if loading is not None:
+            loading.note(reply.model)
         return answering
 
     async def ask(self, request: UpstreamRequest, within: Timeouts | None = None) -> bytes:
@@ -116,14 +126,18 @@ class Upstream:
 
         `within` other times it has a connection such as calls have. Raises UpstreamError.
         """
-        on = self._metadata if within is None else self._connections
         with Held() as held:
-            clocks = Clocks(within or _METADATA, self._alarms, loads=False, silent=True)
+            clocks = Clocks(within or _METADATA, self._alarms, math.inf, False, True)
             held.add(clocks.stop)
-            exchange, error = await self._send(on, request, clocks, held, False)
-            if error is not None:
-                raise error
-            return await read_whole(exchange, clocks, _LONGEST_WHOLE)
+            try:
+                on = self._connections if within else self._metadata
+                exchange = await _send(on, request, clocks, False)
+                if exchange.status != 200:
+                    raise await self._refusal(exchange, clocks)
+            except (ConnectionFault, CancelledError) as end:
+                _raise(end, clocks)
+                raise
+            return await _whole(exchange, clocks, _LONGEST_WHOLE, [])
 
     def loaded(self) -> Mapping[str, Facts] | None:
         """The models that were in memory lately; None: it cannot be known."""
@@ -131,7 +145,7 @@ class Upstream:
 
     def limits(self, model: str) -> RateLimits | None:
         """The rate limits that this model was last told to have, as far as they still hold."""
-        return self._limits.of(model, self._alarms.time())
+        return self._limits.of(model, self._alarms.time()) if self._limits.told else None
 
     async def close(self) -> None:
         if self.loading:
@@ -139,61 +153,38 @@ class Upstream:
         await self._connections.close()
         await self._metadata.close()
 
-    async def _exchange(
-        self, request: UpstreamRequest, model: str, clocks: Clocks, held: Held, local_only: bool
-    ) -> Exchange:
-        """An exchange whose status is good; a second way to say it is tried once."""
-        exchange, error = await self._send(self._connections, request, clocks, held, local_only)
-        if error is not None and self._amends:
-            again = self._amends.amend(request, error)
-            if again is not None:
-                exchange, error = await self._send(
-                    self._connections, again, clocks, held, local_only
-                )
-        if exchange.names(rate_limits.WORDS):
-            limits = rate_limits.read(exchange.headers, time.time())
-            if limits is not None:
-                self._limits.note(model, limits, self._alarms.time())
-        if error is not None:
-            raise error
-        return exchange
-
-    async def _send(
-        self,
-        on: Connections,
-        request: UpstreamRequest,
-        clocks: Clocks,
-        held: Held,
-        local_only: bool,
+    async def _refused(
+        self, exchange: Exchange, request: UpstreamRequest, clocks: Clocks, local_only: bool
     ) -> tuple[Exchange, UpstreamError | None]:
-        try:
-            opening = on.open(
-                request.method, request.path, request.body, request.headers, local_only=local_only
-            )
-            exchange = await clocks.guard(opening)
-        except ConnectionFault as fault:
-            raise _foreign(fault) from fault
-        held.add(exchange.abort)
-        if exchange.status == 200:
-            return exchange, None
+        """What is wrong; or a good exchange, where a second way to say it was: it is tried once."""
+        error = await self._refusal(exchange, clocks)
+        again = self._amends.amend(request, error) if self._amends else None
+        if again is None:
+            return exchange, error
+        exchange.abort()
+        exchange = await _send(self._connections, again, clocks, local_only)
+        return exchange, await self._refusal(exchange, clocks) if exchange.status != 200 else None
+
+    async def _refusal(self, exchange: Exchange, clocks: Clocks) -> UpstreamError:
+        """What is wrong, where the status is not good."""
         if not 400 <= exchange.status < 600:
-            return exchange, broken(f"the upstream answered {exchange.status}")
-        body = await _read_error(exchange, clocks)
+            return broken(f"the upstream answered {exchange.status}")
+        body = await _error_body(exchange, clocks)
         headers = {"date": formatdate(usegmt=True), **exchange.headers}  # not every server says it
-        return exchange, self.dialect.decode_error(exchange.status, headers, body)
+        return self.dialect.decode_error(exchange.status, headers, body)
 
 
-class Answering:
+class Answering(Struct):
     """An upstream's answer under way."""
 
-    def __init__(self, exchange: Exchange, encoded: Encoded, reply: Reply, clocks: Clocks) -> None:
-        self._exchange = exchange
-        self._encoded = encoded
-        self._reply = reply
-        self._clocks = clocks
-        self._decoder: StreamDecoder | None = encoded.stream(reply) if encoded.stream else None
-        self._first: list[Chunk] = []
-        self._done = self._ended = False  # the decoder has its end; its end was read
+    _exchange: Exchange
+    _reply: Reply
+    _clocks: Clocks
+    _decoder: StreamDecoder | None  # None: the answer comes in one piece
+    _heartbeat: bool | None
+    _first: list[Chunk] | None = None
+    _done: bool = False  # the decoder has its end
+    _ended: bool = False  # its end was read
 
     @property
     def reply(self) -> Reply:
@@ -207,78 +198,92 @@ class Answering:
 
     async def begin(self) -> None:
         """Read up to the first content (of a stream; a whole answer is read by `whole`)."""
-        while self._decoder and not any(chunk.commits for chunk in self._first):
-            chunks = await self._read(self._decoder)
-            if chunks is None:
+        first: list[Chunk] = []
+        while not any(chunk.commits for chunk in first):
+            if (chunks := await self.chunks()) is None:
                 break
-            self._first += chunks
-        if self._decoder:
-            self._clocks.content()
+            first += chunks
+            if self._heartbeat:
+                self._clocks.content()
+        self._first = first
+        self._clocks.content()
 
     async def chunks(self) -> list[Chunk] | None:
         """The next chunks (perhaps none yet), first those before the commit; None at the end."""
         if self._first:
-            first, self._first = self._first, []
+            first, self._first = self._first, None
             return first
-        return await self._read(self._decoder) if self._decoder else None
-
-    async def whole(self) -> bytes:
-        """The body of an answer that comes in one piece."""
-        return await read_whole(self._exchange, self._clocks, _LONGEST_WHOLE)
-
-    async def _read(self, decoder: StreamDecoder) -> list[Chunk] | None:
-        if self._ended:
+        decoder = self._decoder
+        if decoder is None or self._ended:
             return None
-        if self._done:
-            self._ended = True
-            return decoder.close()
-        received = await _next(self._exchange, self._clocks)
-        if not received:
-            self._ended = True
-            return decoder.close()
-        if self._encoded.heartbeat:
-            self._clocks.content()
-        chunks = decoder.feed(received)
-        self._done = decoder.done
-        if self._done:
-            self._exchange.release()
-        return chunks
+        if not self._done:
+            clocks = self._clocks
+            try:
+                piece = self._exchange.read()
+                if not isinstance(piece, bytes):
+                    piece = await clocks.mind(piece)
+            except (ConnectionFault, CancelledError) as end:
+                _raise(end, clocks)
+                raise
+            if piece:
+                chunks = decoder.feed(piece)
+                if decoder.done:
+                    self._done = True
+                    self._exchange.release()
+                return chunks
+        self._ended = True
+        return decoder.close()
+
+    def whole(self) -> Coroutine[Any, Any, bytes]:
+        """The body of an answer that comes in one piece."""
+        return _whole(self._exchange, self._clocks, _LONGEST_WHOLE, [])
 
 
-async def _next(exchange: Exchange, clocks: Clocks) -> bytes:
-    """The next piece. Raises UpstreamError."""
-    try:
-        piece = exchange.read()
-        return piece if isinstance(piece, bytes) else await clocks.guard(piece, idle=True)
-    except ConnectionFault as fault:
-        raise _foreign(fault) from fault
+def _send(
+    on: Connections, request: UpstreamRequest, clocks: Clocks, local_only: bool
+) -> Wait[Exchange]:
+    """Wait for a reply's head. Its exchange lasts until the clocks are stopped."""
+    return clocks.mind(
+        on.open(request.method, request.path, request.body, request.headers, local_only=local_only)
+    )
 
 
-async def read_whole(exchange: Exchange, clocks: Clocks, most: int) -> bytes:
-    """The rest of a body. Raises UpstreamError beyond `most` bytes."""
-    pieces: list[bytes] = []
+async def _whole(exchange: Exchange, clocks: Clocks, most: int, pieces: list[bytes]) -> bytes:
+    """The rest of a body, also in `pieces`. Raises UpstreamError, beyond `most` bytes too."""
     size = 0
-    while True:
-        piece = await _next(exchange, clocks)
-        if not piece:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.append(piece)
-        if clocks.waits_for_content and not piece.isspace():  # some send blanks while they work
-            clocks.flows()
-        size += len(piece)
-        if size > most:
-            raise broken(f"the upstream's answer is larger than {most} bytes")
+    try:
+        while True:
+            piece = exchange.read()
+            if not isinstance(piece, bytes):
+                piece = await clocks.mind(piece)
+            if not piece:
+                return b"".join(pieces)  # no copy of a single one
+            pieces.append(piece)
+            size += len(piece)
+            if clocks.waits_for_content and not piece.isspace():  # blanks are sent while it works
+                clocks.flows()
+            if size > most:
+                raise broken(f"the upstream's answer is larger than {most} bytes")
+    except (ConnectionFault, CancelledError) as end:
+        _raise(end, clocks)
+        raise
 
 
-async def _read_error(exchange: Exchange, clocks: Clocks) -> bytes:
+async def _error_body(exchange: Exchange, clocks: Clocks) -> bytes:
     """As much of an error's body as comes: one that breaks off has a status all the same."""
-    body = b""
+    pieces: list[bytes] = []
     with suppress(UpstreamError), Held() as held:
         patience = clocks.brief(_SLOWEST_ERROR)
         held.add(patience.stop)
-        while len(body) < _LONGEST_ERROR and (piece := await _next(exchange, patience)):
-            body += piece
-    return body
+        await _whole(exchange, patience, _LONGEST_ERROR, pieces)
+    return b"".join(pieces)
+
+
+def _raise(end: ConnectionFault | CancelledError, clocks: Clocks) -> None:
+    """Raises what ended a wait as an UpstreamError, unless it was cancelled from outside."""
+    if isinstance(end, ConnectionFault):
+        raise _foreign(end) from end
+    clocks.check()
 
 
 def _foreign(fault: ConnectionFault) -> UpstreamError:
@@ -287,6 +292,6 @@ def _foreign(fault: ConnectionFault) -> UpstreamError:
         return UpstreamError(Kind.TIMEOUT, str(fault))
     if isinstance(fault, NotLocal):
         return UpstreamError(Kind.CONFINED, str(fault))
-    if isinstance(fault, Garbled):
-        return broken(str(fault))
-    return Incomplete(str(fault)) if fault.sent else UpstreamError(Kind.UNREACHABLE, str(fault))
+    if fault.sent:
+        return broken(str(fault)) if isinstance(fault, Garbled) else Incomplete(str(fault))
+    return UpstreamError(Kind.UNREACHABLE, str(fault))

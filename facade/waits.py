@@ -25,8 +25,10 @@ class Prompt(asyncio.Future[T]):
     resume: Callable[[], object] | None = None
 
     def set_result(self, result: T) -> None:
-        super().set_result(result)
-        self._resume()
+        asyncio.Future.set_result(self, result)  # looked up once less than by super()
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
 
     def set_exception(self, exception: type[BaseException] | BaseException) -> None:
         super().set_exception(exception)

@@ -13,6 +13,7 @@ from msgspec import Struct
 from adapters.errors import Kind, UpstreamError
 from facade.alarms import Alarms
 from facade.deadlines import _SAID, Clocks, Timeouts
+from facade.waits import Wait
 from tests.facade.virtual_time import run
 
 FOREVER: Final = 10_000.0
@@ -96,14 +97,23 @@ def _limit(story: Story, began: float, content: bool, *, until: float) -> tuple[
     return max(at, story.loaded_at), name
 
 
+async def _waited(clocks: Clocks, step: Wait[None]) -> None:
+    """As an answer is waited for."""
+    try:
+        await clocks.mind(step)
+    except asyncio.CancelledError:
+        clocks.check()
+        raise
+
+
 async def _lived(story: Story) -> tuple[float, str] | None:
     loop = asyncio.get_running_loop()
-    clocks = Clocks(story.timeouts, Alarms(), loads=story.loads, silent=story.silent)
+    clocks = Clocks(story.timeouts, Alarms(), NEVER, story.loads, story.silent)
     if story.loads and story.loaded_at < NEVER:
         loop.call_at(story.loaded_at, clocks.loaded, story.since_start)
     try:
         for step in story.steps:
-            await clocks.guard(asyncio.ensure_future(asyncio.sleep(step.waits)), idle=True)
+            await _waited(clocks, asyncio.ensure_future(asyncio.sleep(step.waits)))
             if step.content:
                 clocks.content()
             await asyncio.sleep(step.pauses)
@@ -122,13 +132,13 @@ def test_the_clock_that_holds_runs_out_exactly_when_it_must(story: Story) -> Non
 
 
 async def _cancelled_from_outside() -> None:
-    clocks = Clocks(Timeouts(), Alarms(), loads=False, silent=False)
+    clocks = Clocks(Timeouts(), Alarms(), NEVER, loads=False, silent=False)
     step = asyncio.get_running_loop().create_future()
-    guarded = asyncio.create_task(clocks.guard(step))
+    waiting = asyncio.create_task(_waited(clocks, step))
     await asyncio.sleep(1)
-    guarded.cancel()
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await guarded
+        await waiting
     assert step.cancelled()
     clocks.stop()
 
@@ -137,12 +147,35 @@ def test_who_is_cancelled_is_not_told_of_a_timeout() -> None:
     run(_cancelled_from_outside())
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_who_stops_lets_go_of_what_was_waited_for_done_or_not(over: bool) -> None:
+    class Step(asyncio.Future[None]):
+        cancels = 0
+
+        def cancel(self, msg: object = None) -> bool:
+            self.cancels += 1
+            return super().cancel(msg)
+
+    async def test() -> None:
+        clocks = Clocks(Timeouts(), Alarms(), NEVER, loads=False, silent=False)
+        step = clocks.mind(Step())
+        if over:
+            step.set_result(None)
+        clocks.stop()
+        clocks.stop()
+        assert isinstance(step, Step)
+        assert 1 == step.cancels
+        assert over != step.cancelled()
+
+    run(test())
+
+
 async def _fails() -> None:
-    clocks = Clocks(Timeouts(), Alarms(), loads=False, silent=False)
+    clocks = Clocks(Timeouts(), Alarms(), NEVER, loads=False, silent=False)
     step: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     step.set_exception(UpstreamError(Kind.CUT, "cut"))
     with pytest.raises(UpstreamError, match="cut"):
-        await clocks.guard(step)
+        await _waited(clocks, step)
     clocks.stop()
     clocks.stop()
 
@@ -153,12 +186,12 @@ def test_a_step_that_fails_fails_for_its_own_reason() -> None:
 
 async def _many_steps() -> float:
     alarms = Alarms()
-    clocks = Clocks(Timeouts(total=FOREVER, idle=2.0), alarms, loads=False, silent=False)
+    clocks = Clocks(Timeouts(total=FOREVER, idle=2.0), alarms, NEVER, loads=False, silent=False)
     for _ in range(1000):
-        await clocks.guard(asyncio.ensure_future(asyncio.sleep(1.0)), idle=True)
+        await _waited(clocks, asyncio.ensure_future(asyncio.sleep(1.0)))
         clocks.content()
     clocks.stop()
-    assert [] == [entry for entry in alarms._heap if entry[2].ring is not None]
+    assert [] == [each for each in alarms._heap if each.ring is not None]
     return asyncio.get_running_loop().time()
 
 
