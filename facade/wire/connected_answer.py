@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from facade.waits import Wait
 from facade.wire.connection import SLICE, Connection, Stalls
 from facade.wire.stepped import Stepped
 from facade.wire.written import Written
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class ConnectedAnswer(Stepped, Written):
@@ -32,8 +35,8 @@ class ConnectedAnswer(Stepped, Written):
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         head = self._begun(status, headers, {"content-length": str(len(body))})
         if len(body) <= SLICE and not self._connection.paused:
-            self.ended = self.complete = True
-            self._connection.finish(head + body)
+            self.ended = True
+            self._finish(head + body)
             return
         self._head = head
         self._pieces.append(body)
@@ -56,7 +59,10 @@ class ConnectedAnswer(Stepped, Written):
 
     def end(self) -> None:
         self.ended = True
-        self.resume()
+        if self._head or self._held or self._connection.paused:
+            self.resume()
+        else:
+            self._finish(_LAST_CHUNK if self._chunked else b"")
 
     async def sent(self) -> None:
         """Wait until the connection has taken everything."""
@@ -109,16 +115,20 @@ class ConnectedAnswer(Stepped, Written):
 
     def _write_slice(self) -> None:
         held = self._next_slice()
-        self.complete = self.ended and not self._pieces
         data = self._head + self._framed(held)
         self._head = b""
         self._gone(len(held))
-        if self.complete:
-            self._connection.finish(data)
-            if self._sent is not None and not self._sent.done():
-                self._sent.set_result(None)
-        else:
+        if not self.ended or self._pieces:
             self._connection.write(data)
+        else:
+            self._finish(data + _LAST_CHUNK if self._chunked else data)
+
+    def _finish(self, data: bytes) -> None:
+        """Write the last of it."""
+        self.complete = True
+        self._connection.finish(data)
+        if self._sent is not None and not self._sent.done():
+            self._sent.set_result(None)
 
     def _next_slice(self) -> bytes:
         """What goes next of the pieces. Where it is much, it is cut once, not for each slice."""
@@ -133,7 +143,4 @@ class ConnectedAnswer(Stepped, Written):
         return held
 
     def _framed(self, data: bytes) -> bytes:
-        if not self._chunked:
-            return data
-        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        return chunk + b"0\r\n\r\n" if self.complete else chunk
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data

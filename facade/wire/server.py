@@ -95,12 +95,10 @@ class Protocol(HttpToolsProtocol):
         start, end = same.body_in(data)
         if end == len(data):
             self._part = b""
-            self._idle.end(self)
             visit = Visit(self, same.busy.stalls)
             self.cycle = visit  # type: ignore[assignment]  # as far as uvicorn asks
             self._serve(visit, same.entered(data[start:], visit, self._began))
         elif len(data) < end <= _LONGEST_PART:
-            self._idle.end(self)
             self._part = data
         else:
             self._part = b""
@@ -220,7 +218,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
+        self._idle.end(self)
         self.gone = True
         if self._answering:
             self._answering.leave()
@@ -280,7 +278,6 @@ class Protocol(HttpToolsProtocol):
             self._idle.begin(self)
 
     def stalled(self) -> None:
-        self.timeout_keep_alive_handler()
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle.end(self)
+        """It is long since the last answer."""
+        if self._free and self._between and not self._part:
+            self.timeout_keep_alive_handler()

@@ -1,0 +1,64 @@
+"""A connection is closed when it is long without a request, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from tests.facade.one_connection import connected
+from tests.facade.virtual_time import run
+
+KEPT: Final = 40  # seconds
+HEAD: Final = b"POST /busy HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
+WHOLE: Final = HEAD + b"abc"
+ELSEWHERE: Final = b"GET /other HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+def _closed_after(*reads: bytes, then: float = 2 * KEPT) -> bool:
+    """Whether it is closed in that time after these reads, which come with pauses."""
+
+    async def test() -> bool:
+        _, transport, connection = connected(KEPT)
+        for read in reads:
+            assert not transport.closed
+            connection.data_received(read)
+            await asyncio.sleep(KEPT / 2)
+        await asyncio.sleep(then - KEPT / 2)
+        closed = transport.closed
+        connection.connection_lost(None)
+        for task in list(connection.tasks):
+            task.cancel()
+        return closed
+
+    return run(test())
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [[WHOLE], [WHOLE, WHOLE], [ELSEWHERE], [WHOLE, ELSEWHERE, WHOLE], [WHOLE, HEAD, b"abc"]],
+)
+def test_one_that_asks_no_more_is_closed(reads: list[bytes]) -> None:
+    assert not _closed_after(*reads, then=KEPT - 1)
+    assert _closed_after(*reads)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [],
+        [WHOLE, HEAD],
+        [WHOLE, WHOLE, HEAD + b"a"],
+        [WHOLE, HEAD[:30]],
+        [WHOLE, ELSEWHERE[:30]],
+    ],
+)
+def test_one_whose_request_is_under_way_is_not(reads: list[bytes]) -> None:
+    assert not _closed_after(*reads)
+
+
+def test_one_that_is_answered_for_long_is_not() -> None:
+    long = WHOLE.replace(b"abc", b"zzz")
+    assert not _closed_after(WHOLE, long)
+    assert not _closed_after(WHOLE, long.replace(b"busy", b"other"))
