@@ -11,9 +11,12 @@ from typing import overload
 from adapters.dialect import Encoded
 
 
-class Calls(Sequence[Encoded]):
-    """`count` calls; `encode` makes the one of a number when its turn comes."""
+def calls(count: int, encode: Callable[[int], Encoded]) -> Sequence[Encoded]:
+    """`count` calls; `encode` makes the one of a number, where there are more, at its turn."""
+    return [encode(0)] if count == 1 else _Calls(count, encode)
 
+
+class _Calls(Sequence[Encoded]):
     def __init__(self, count: int, encode: Callable[[int], Encoded]) -> None:
         self._choices = range(count)
         self._encode = encode

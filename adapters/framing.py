@@ -44,15 +44,13 @@ class LineFramer:
 
     def __init__(self) -> None:
         self._lines = _Lines()
-
-    @property
-    def between_lines(self) -> bool:
-        """Whether nothing of a line has come that is not whole."""
-        return not self._lines.held
+        self.between_lines = True  # nothing of a line has come that is not whole
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines `data` completed, without their ends."""
-        return [line for line in map(bytes.strip, self._lines.feed(data)) if line]
+        lines = [line for line in map(bytes.strip, self._lines.feed(data)) if line]
+        self.between_lines = not self._lines.held
+        return lines
 
     def close(self) -> list[bytes]:
         """The last line, where the body ended without a line end."""

@@ -15,17 +15,17 @@ from typing import Final
 import msgspec
 
 from adapters import ollama_errors, ollama_replies
-from adapters.calls import Calls
+from adapters.calls import calls
 from adapters.dialect import Encoded, Facts, Model, Target, UpstreamRequest
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.ollama_answers import Expected, OllamaStream
+from adapters.ollama_bodies import Body
 from adapters.ollama_messages import instructed, native_messages
 from adapters.ollama_options import (
     Extras,
     extras,
     merged,
     sampling,
-    set_only,
     think,
     without_level,
 )
@@ -63,30 +63,28 @@ class Ollama:
             messages = instructed(messages, binding.forced.instructions())
             options.values.pop("stop", None)  # it would cut the JSON that carries the call
         heartbeat = _heartbeat(binding, target)
-        asks_logprobs = request.logprobs or (binding.tools and heartbeat)
-        body = _base(target, native) | set_only(
-            messages=messages,
-            tools=binding.tools,
-            format=binding.format,
-            think=think(request, native, target, quiet=binding.forced is not None),
-            logprobs=True if asks_logprobs else None,
-            top_logprobs=request.top_logprobs,
-        )
-        expected = Expected(
-            logprobs=bool(request.logprobs),
-            one_call=binding.one_call,
-            forced=binding.forced.names if binding.forced else None,
-            formatted=binding.format is not None,
-        )
-        return Calls(
-            request.n or 1,
-            lambda choice: Encoded(
-                _post("/api/chat", body, _reseeded(options.values, choice)),
-                stream=partial(OllamaStream, msgspec.structs.replace(expected, choice=choice)),
+        body = _body(target, native)
+        body.messages, body.tools, body.format = messages, binding.tools, binding.format
+        body.think = think(request, native, target, quiet=binding.forced is not None)
+        body.logprobs = True if request.logprobs or (binding.tools and heartbeat) else None
+        body.top_logprobs = request.top_logprobs
+
+        def encoded(choice: int) -> Encoded:
+            expected = Expected(
+                choice,
+                logprobs=bool(request.logprobs),
+                one_call=binding.one_call,
+                forced=binding.forced.names if binding.forced else None,
+                formatted=binding.format is not None,
+            )
+            return Encoded(
+                body.to("/api/chat", _reseeded(options.values, choice)),
+                stream=partial(OllamaStream, expected),
                 heartbeat=heartbeat,
                 warnings=_ignored(request) + options.warnings,
-            ),
-        )
+            )
+
+        return calls(request.n or 1, encoded)
 
     # -- completions -----------------------------------------------------------------------
 
@@ -104,14 +102,10 @@ class Ollama:
             raise InvalidRequest("max_tokens must be at least 1", "max_tokens", "invalid_value")
         _refuse_unknown(request, target)
         options = merged(sampling(request, request.max_tokens), native, target)
-        body = _base(target, native) | set_only(
-            suffix=request.suffix,
-            raw=native.raw,
-            think=native.think,
-            logprobs=True if request.logprobs is not None else None,
-            top_logprobs=request.logprobs or None,
-        )
-        expected = Expected(logprobs=request.logprobs is not None)
+        body = _body(target, native)
+        body.suffix, body.raw, body.think = request.suffix, native.raw, native.think
+        asks_logprobs = request.logprobs is not None
+        body.logprobs, body.top_logprobs = asks_logprobs or None, request.logprobs or None
         n = request.n or 1
         if n * len(prompts) > _MOST_CALLS:
             raise InvalidRequest(
@@ -119,18 +113,16 @@ class Ollama:
                 "prompt",
                 "invalid_value",
             )
-        return Calls(
-            n * len(prompts),
-            lambda choice: Encoded(
-                _post(
-                    "/api/generate",
-                    body | {"prompt": prompts[choice // n]},
-                    _reseeded(options.values, choice % n),
-                ),
-                stream=partial(OllamaStream, msgspec.structs.replace(expected, choice=choice)),
+
+        def encoded(choice: int) -> Encoded:
+            body.prompt = prompts[choice // n]
+            return Encoded(
+                body.to("/api/generate", _reseeded(options.values, choice % n)),
+                stream=partial(OllamaStream, Expected(choice, logprobs=asks_logprobs)),
                 warnings=options.warnings,
-            ),
-        )
+            )
+
+        return calls(n * len(prompts), encoded)
 
     # -- embeddings ------------------------------------------------------------------------
 
@@ -138,15 +130,10 @@ class Ollama:
         request, native = call.request, extras(call.body)
         texts = _texts(request.input, "input")
         options = merged({}, native, target)
-        body = set_only(
-            model=target.model,
-            input=texts,
-            truncate=bool(native.truncate),
-            dimensions=request.dimensions,
-            keep_alive=_keep_alive(target, native),
-        )
+        body = Body(target.model, truncate=bool(native.truncate), input=texts)
+        body.dimensions, body.keep_alive = request.dimensions, _keep_alive(target, native)
         return Encoded(
-            _post("/api/embed", body, options.values),
+            body.to("/api/embed", options.values),
             whole=partial(ollama_replies.embeddings, call, len(texts)),
             heartbeat=None,  # silent until all vectors are there
             warnings=options.warnings,
@@ -178,8 +165,9 @@ class Ollama:
 
     def load_request(self, target: Target) -> UpstreamRequest:
         """Source: https://docs.ollama.com/faq (preload a model)"""
-        body = _base(target, Extras()) | {"stream": False}
-        return _post("/api/generate", body, target.options)
+        body = _body(target, Extras())
+        body.stream = False
+        return body.to("/api/generate", target.options)
 
     def version_request(self) -> UpstreamRequest:
         return UpstreamRequest("GET", "/api/version")
@@ -203,14 +191,9 @@ class Ollama:
 # -- requests ------------------------------------------------------------------------------
 
 
-def _post(path: str, body: Mapping[str, object], options: Mapping[str, object]) -> UpstreamRequest:
-    fields = dict(body) | ({"options": options} if options else {})
-    return UpstreamRequest("POST", path, msgspec.json.encode(fields))
-
-
-def _base(target: Target, native: Extras) -> dict[str, object]:
-    return set_only(
-        model=target.model,
+def _body(target: Target, native: Extras) -> Body:
+    return Body(
+        target.model,
         stream=True,
         truncate=bool(native.truncate),
         shift=False if _knows(target, _LOGPROBS_AND_SHIFT) else None,
@@ -222,7 +205,7 @@ def _knows(target: Target, since: tuple[int, ...]) -> bool:
     return target.version is None or target.version >= since
 
 
-def _keep_alive(target: Target, native: Extras) -> object:
+def _keep_alive(target: Target, native: Extras) -> str | float | None:
     return target.keep_alive if native.keep_alive is None else native.keep_alive
 
 

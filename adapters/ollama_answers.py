@@ -71,11 +71,15 @@ class OllamaStream:
             first, end, data = data.partition(b"\n")  # it tells when the answer began, or was cut
             self._read(self._framer.feed(first + end), chunks)
         if data and self._only_text and not self.done and self._framer.between_lines:
-            texts, data = runs.take(data)
-            if texts:
-                self._spoken += len(texts)
-                choice = self._expected.choice
-                chunks.append(Chunk(choice=choice, content="".join(texts), pieces=texts))
+            run = runs.take(data, self._expected.choice)
+            if run:
+                chunk, at = run
+                chunks.append(chunk)
+                if chunk.reasoning:
+                    self._thoughts += len(chunk.pieces)
+                else:
+                    self._spoken += len(chunk.pieces)
+                data = data[at:]
         if data:
             self._read(self._framer.feed(data), chunks)
         return chunks

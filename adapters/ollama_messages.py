@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from adapters import media
 from adapters.dialect import Facts
 from adapters.errors import InvalidRequest
-from adapters.wire import FunctionCall, ImageUrl, Message, Part
+from adapters.wire import NULL, FunctionCall, ImageUrl, Message, Part
 
 T = TypeVar("T")
 
@@ -61,9 +61,11 @@ def native_messages(messages: Sequence[Message], facts: Facts) -> list[NativeMes
     called: dict[str, str] = {}  # by id: the function's name, of the call that came last
     native = []
     for position, message in enumerate(messages):
-        native.append(_message(message, called, f"messages[{position}]", facts))
-        calls = native[-1].tool_calls or ()
-        called |= {call.id: call.function.name for call in calls if call.id is not None}
+        said = _message(message, called, f"messages[{position}]", facts)
+        native.append(said)
+        calls = said.tool_calls
+        if calls:
+            called |= {call.id: call.function.name for call in calls if call.id is not None}
     return native
 
 
@@ -78,15 +80,15 @@ def _message(
             "invalid_value",
         )
     text, images = _content(message, role, param, facts)
-    native = NativeMessage(role=role, content=text, images=images or None)
     if role == "assistant":
-        return msgspec.structs.replace(
-            native, thinking=_thinking(message), tool_calls=_calls(message, param) or None
-        )
+        calls = _calls(message, param) or None
+        return NativeMessage(role, text, _thinking(message), images or None, calls)
     if role == "tool":
         name, call_id = _answered(message, called, param)
-        return msgspec.structs.replace(native, tool_name=name, tool_call_id=call_id)
-    return native
+        return NativeMessage(
+            role, text, images=images or None, tool_name=name, tool_call_id=call_id
+        )
+    return NativeMessage(role, text, images=images or None)
 
 
 def _content(message: Message, role: str, param: str, facts: Facts) -> tuple[str, list[str]]:
@@ -193,7 +195,7 @@ def _require(capability: str, what: str, param: str, facts: Facts) -> None:
 
 def _thinking(message: Message) -> str | None:
     for spelling in (message.reasoning_content, message.reasoning, message.thinking):
-        text = msgspec.json.decode(spelling)
+        text = None if spelling is NULL else msgspec.json.decode(spelling)
         if isinstance(text, str) and text:
             return text
     return None

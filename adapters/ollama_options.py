@@ -73,6 +73,9 @@ class Extras(Struct, frozen=True):
     shift: bool | None = None
 
 
+_NOTHING: Final = Extras()
+
+
 class _Thinks(Struct, frozen=True):
     think: bool | str | None = None
 
@@ -104,6 +107,11 @@ def merged(asked: dict[str, object], extras: Extras, target: Target) -> Options:
 
     `asked` are the request's own sampling fields: they win over everything.
     """
+    values = dict(target.options)
+    if asked.get("frequency_penalty") or asked.get("presence_penalty"):
+        values.setdefault("repeat_last_n", _WHOLE_TEXT)  # OpenAI's look further than 64 tokens
+    if extras == _NOTHING:
+        return Options(values | asked)
     native = set_only(**(extras.options or {})) | set_only(
         top_k=extras.top_k,
         min_p=extras.min_p,
@@ -111,9 +119,6 @@ def merged(asked: dict[str, object], extras: Extras, target: Target) -> Options:
         num_ctx=extras.num_ctx,
         shift=extras.shift,
     )
-    values = dict(target.options)
-    if asked.get("frequency_penalty") or asked.get("presence_penalty"):
-        values.setdefault("repeat_last_n", _WHOLE_TEXT)  # OpenAI's look further than 64 tokens
     values |= {name: native[name] for name in native if name in SAMPLING}
     ignored = [name for name in native if name not in SAMPLING]
     return Options(

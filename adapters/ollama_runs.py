@@ -1,43 +1,70 @@
-"""Runs of lines that only add text: most of every streamed answer of /api/chat.
+"""Runs of lines that only add text, or thoughts: most of every streamed answer of /api/chat.
 
-Strategy: such a line is written by the server in one way only, so one expression takes a whole
-read of them apart; a line that is written otherwise goes the long way.
+Strategy: a type that has nothing else tells them, for a whole read of them at a time; a line that
+says more goes the long way.
 Source: https://github.com/ollama/ollama/blob/main/api/types.go (ChatResponse)
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta, Struct
 
-# A quote ends a string unless a backslash is before it. Where that backslash is itself escaped,
-# what would come after the quote is none of these lines.
-_LINE: Final = re.compile(
-    rb'\{"model":"[^"]*","created_at":"[^"]*","message":\{"role":"assistant","content":'
-    rb'"([^"]+(?:(?<=\\)"[^"]*)*)"\},"done":false\}\n'
-)
-_strings = msgspec.json.Decoder(list[str])
+from adapters.ollama_errors import UNREADABLE
+from adapters.wire import Chunk
+
+_Said = Annotated[str, Meta(min_length=1)]
 
 
-class Run(NamedTuple):
-    """What each line adds, and the bytes that follow the last of them."""
-
-    texts: list[str]
-    rest: bytes
+class _Text(Struct, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: _Said
 
 
-def take(data: bytes) -> Run:
-    """The lines at the start of `data` that only add text; `data` begins where a line does."""
-    parts = _LINE.split(data)
-    if len(parts) == 1:
-        return Run([], data)
-    between, texts = parts[:-1:2], parts[1::2]
-    if any(between):
-        return Run([], data)
+class _Thought(Struct, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: Literal[""]
+    thinking: _Said
+
+
+Adds = TypeVar("Adds")
+
+
+class _Line(Struct, Generic[Adds], gc=False):
+    """What a line may also hold, and these do not."""
+
+    message: Adds
+    done: Literal[False]
+    response: None = None
+    thinking: None = None
+    logprobs: None = None
+    error: None = None
+
+
+_MORE: Final = b'"done":false}\n'  # with which all lines but the last of an answer end
+_texts: Final = msgspec.json.Decoder(_Line[_Text])
+_thoughts: Final = msgspec.json.Decoder(_Line[_Thought])
+_text: Final = attrgetter("message.content")
+_thought: Final = attrgetter("message.thinking")
+
+
+def take(data: bytes, choice: int) -> tuple[Chunk, int] | None:
+    """The lines that `data` begins with, if all add text, or all thoughts; and where they end.
+
+    `data` begins where a line does.
+    """
+    end = data.rfind(_MORE) + len(_MORE)
+    if end < len(_MORE):
+        return None
+    lines = data[:end]
     try:
-        said = _strings.decode(b'["' + b'","'.join(texts) + b'"]')
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Run([], data)
-    return Run(said, parts[-1]) if len(said) == len(texts) else Run([], data)
+        if b'"thinking":' in lines:
+            pieces = list(map(_thought, _thoughts.decode_lines(lines)))
+            return Chunk(choice=choice, reasoning="".join(pieces), pieces=pieces), end
+        pieces = list(map(_text, _texts.decode_lines(lines)))
+    except UNREADABLE:
+        return None
+    return Chunk(choice=choice, content="".join(pieces), pieces=pieces), end

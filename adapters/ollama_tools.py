@@ -30,6 +30,8 @@ class Bound(Struct, frozen=True):
 
 def bound(request: ChatRequest) -> Bound:
     """Raises InvalidRequest, naming the field, for tools and formats that are none."""
+    if _says_nothing_of_tools(request):
+        return Bound(format=_format(request), one_call=request.parallel_tool_calls is False)
     choice = chosen(request)
     answer = _format(request)
     one_call = choice.legacy or request.parallel_tool_calls is False
@@ -41,6 +43,16 @@ def bound(request: ChatRequest) -> Bound:
     either = None if choice.required else _inside(answer, schemas)
     forced = Forced(declared, either)
     return Bound(format=forced.schema(), forced=forced)
+
+
+def _says_nothing_of_tools(request: ChatRequest) -> bool:
+    """As most do."""
+    return (
+        request.tools is None
+        and request.tool_choice is None
+        and request.functions is None
+        and request.function_call is None
+    )
 
 
 def _tool(offered: Offered, schemas: Schemas) -> Schema:

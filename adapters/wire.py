@@ -9,6 +9,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and .../completions,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Raw, Struct, field
@@ -250,13 +251,13 @@ class Chunk(Struct, frozen=True):
     the stream and goes out untouched: then the other fields only say what is in it. With
     `usage` it is the usage chunk itself, which goes out last, and only if it was asked for.
     Events that only add text may come as one chunk: then `raw` holds all of them, apart as they
-    are in a stream (LF LF `data: `), or `pieces` what each of them adds to `content`.
+    are in a stream (LF LF `data: `), or `pieces` what each adds, all to `content` or `reasoning`.
     """
 
     choice: int = 0
     role: bool = False
     content: str = ""
-    pieces: list[str] | None = None
+    pieces: Sequence[str] = ()
     reasoning: str = ""
     refusal: str = ""
     tool_calls: tuple[ToolDelta, ...] = ()

@@ -32,10 +32,10 @@ class ChatFace:
         self._reply = reply
         self._usages: list[Usage] = []
         self._usage_chunk = b""  # the upstream's own, where it sent one
-        head = self._head("chat.completion.chunk")
-        self._prefix = _encode(head)[:-1] + b',"choices":[{"index":'
-        rest = b'},"logprobs":null,"finish_reason":null}]'
-        self._suffix = rest + (b',"usage":null}' if self._include_usage else b"}")
+        self._before = _encode(self._head("chat.completion.chunk"))[:-1] + b',"choices":['
+        self._after = b'],"usage":null}' if self._include_usage else b"]}"
+        self._closing = b'},"logprobs":null,"finish_reason":null}' + self._after
+        self._openings: dict[tuple[str, int], bytes] = {}  # what comes before a text
 
     def render(self, chunks: Iterable[Chunk]) -> bytes:
         """The events of these chunks, ready to be written. Usage is kept for `end`."""
@@ -47,7 +47,9 @@ class ChatFace:
                 self._usage_chunk = raw
             elif raw:
                 events.append(raw)
-            if not raw:
+            if chunk.pieces:
+                events.append(self._texts(chunk))
+            elif not raw:
                 events += self._made(chunk)
         return sse.events(events)
 
@@ -98,19 +100,28 @@ class ChatFace:
             made.append(self._delta(chunk, {"reasoning_content": text, "reasoning": text}))
         if chunk.refusal:
             made.append(self._delta(chunk, {"refusal": chunk.refusal}))
-        if chunk.logprobs is not None:
+        if chunk.content or chunk.logprobs is not None:
             made.append(self._delta(chunk, {"content": chunk.content}, logprobs=chunk.logprobs))
-        elif chunk.content:
-            made.append(self._text(chunk.choice, chunk.pieces or [chunk.content]))
         made += [self._delta(chunk, self._call(call)) for call in chunk.tool_calls]
         if chunk.finish:
             made.append(self._delta(chunk, {}, finish=_finish(chunk.finish, self._legacy)))
         return made
 
-    def _text(self, choice: int, pieces: list[str]) -> bytes:
-        before = self._prefix + b'%d,"delta":{"content":' % choice
-        between = self._suffix + sse.BETWEEN + before
-        return before + between.join(map(_encode, pieces)) + self._suffix
+    def _texts(self, chunk: Chunk) -> bytes:
+        """An event of each piece."""
+        name, texts = "content", [*map(_encode, chunk.pieces)]
+        if chunk.reasoning:
+            name, texts = (
+                "reasoning_content",
+                [b'%b,"reasoning":%b' % (text, text) for text in texts],
+            )
+        before = self._openings.get((name, chunk.choice)) or self._opening(name, chunk.choice)
+        return before + (self._closing + sse.BETWEEN + before).join(texts) + self._closing
+
+    def _opening(self, name: str, choice: int) -> bytes:
+        opening = self._before + b'{"index":%d,"delta":{"%b":' % (choice, name.encode())
+        self._openings[name, choice] = opening
+        return opening
 
     def _delta(
         self,
@@ -119,18 +130,13 @@ class ChatFace:
         finish: str | None = None,
         logprobs: tuple[TokenLogprob, ...] | None = None,
     ) -> bytes:
-        event = self._head("chat.completion.chunk")
-        event["choices"] = [
-            {
-                "index": chunk.choice,
-                "delta": delta,
-                "logprobs": _logprobs_json(logprobs),
-                "finish_reason": finish,
-            }
-        ]
-        if self._include_usage:
-            event["usage"] = None
-        return _encode(event)
+        choice = {
+            "index": chunk.choice,
+            "delta": delta,
+            "logprobs": _logprobs_json(logprobs),
+            "finish_reason": finish,
+        }
+        return self._before + _encode(choice) + self._after
 
     def _call(self, call: ToolDelta) -> _Json:
         function: _Json = {"arguments": call.arguments}

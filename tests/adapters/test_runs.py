@@ -142,8 +142,37 @@ def test_a_read_of_plain_lines_is_one_chunk() -> None:
     body = "".join(f"{_dumped(said, ascii_only=False)}\n" for said in lines)
     role, first, rest = OllamaStream(Expected(), REPLY).feed(body.encode())
     assert role.role
-    assert ("It", None) == (first.content, first.pieces)
+    assert ("It", ()) == (first.content, first.pieces)
     assert [" is", ' w\u00e4rm \u2028\n"', "\\"] == rest.pieces
+
+
+def test_a_read_of_thoughts_is_one_chunk() -> None:
+    lines = [_line({"content": "", "thinking": text}) for text in ("It", " is", ' w\u00e4rm "')]
+    body = "".join(f"{_dumped(said, ascii_only=False)}\n" for said in lines)
+    _, first, rest = OllamaStream(Expected(), REPLY).feed(body.encode())
+    assert ("It", "", ()) == (first.reasoning, first.content, first.pieces)
+    assert (' is w\u00e4rm "', "", [" is", ' w\u00e4rm "']) == (
+        rest.reasoning,
+        rest.content,
+        rest.pieces,
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _line({"content": ""}),
+        _line({"content": "b", "thinking": "c"}),
+        {"error": "broken"} | _line({"content": "b"}),
+        {"logprobs": [{"token": "b", "logprob": -1.0}]} | _line({"content": "b"}),
+        _line({"content": "b", "tool_calls": []}),
+    ],
+)
+def test_a_line_that_says_more_or_less_is_not_taken_in_a_run(other: Json) -> None:
+    lines = [_line({"content": "a"}), _line({"content": "a"}), other]
+    body = "".join(f"{_dumped(said, ascii_only=False)}\n" for said in lines)
+    chunks = OllamaStream(Expected(), REPLY).feed(body.encode())
+    assert [()] * len(chunks) == [chunk.pieces for chunk in chunks]
 
 
 def test_the_events_of_a_read_that_fit_are_one_chunk_up_to_one_that_does_not() -> None:
