@@ -52,7 +52,7 @@ def embeddings(request: EmbeddingRequest, body: bytes, _: Reply) -> Whole:
         told = f"the upstream gave {len(answer.data)} embeddings for {expected} inputs"
         raise glance.no_answer(body, told)
     body, vectors = _in_order(body, answer)
-    if not all(map(_BEGINS.match, vectors)):
+    if not all(_BEGINS.match(memoryview(vector)) for vector in vectors):
         raise broken("the upstream sent an embedding that is no list of numbers")
     changes, counts = _rewritten(request, vectors), prompt_counted(answer.usage)
     if counts.changes:
@@ -67,21 +67,21 @@ def signed_bytes(body: bytes) -> bytes:
     """
     answer = glance.read(_embedded, body)
     vectors = Inside(
-        (place, Inside(embedding=_unpacked(bytes(vector.embedding), "b")))
+        (place, Inside(embedding=_unpacked(vector.embedding, "b")))
         for place, vector in enumerate(answer.data)
-        if bytes(vector.embedding).startswith(b'"')
+        if _is_packed(vector.embedding)
     )
     return patched(body, Inside(data=vectors)) if vectors else body
 
 
-def _rewritten(request: EmbeddingRequest, vectors: list[bytes]) -> Inside:
+def _rewritten(request: EmbeddingRequest, vectors: list[Raw]) -> Inside:
     """The vectors that are not in the format asked."""
     _check_dimensions(request.dimensions, vectors[0])
     as_base64 = request.encoding_format == "base64"
     converted = Inside(
         (place, Inside(embedding=_converted(vector, as_base64)))
         for place, vector in enumerate(vectors)
-        if vector.startswith(b'"') is not as_base64
+        if _is_packed(vector) is not as_base64
     )
     return Inside(data=converted) if converted else Inside()
 
@@ -93,10 +93,10 @@ def _inputs(request: EmbeddingRequest) -> int:
     return len(given)
 
 
-def _in_order(body: bytes, answer: _Embedded) -> tuple[bytes, list[bytes]]:
+def _in_order(body: bytes, answer: _Embedded) -> tuple[bytes, list[Raw]]:
     """The body with its vectors in the order of the inputs, and the vectors."""
     given = [vector.index for vector in answer.data]
-    vectors = [bytes(vector.embedding) for vector in answer.data]
+    vectors = [vector.embedding for vector in answer.data]
     order = list(range(len(given)))
     if given == order:
         return body, vectors
@@ -111,7 +111,7 @@ def _in_order(body: bytes, answer: _Embedded) -> tuple[bytes, list[bytes]]:
     return sorted_body, [vectors[source] for source in sources]
 
 
-def _check_dimensions(wanted: int | None, vector: bytes) -> None:
+def _check_dimensions(wanted: int | None, vector: Raw) -> None:
     """A model that cannot have as many ignores what was asked: say so instead."""
     if wanted is None:
         return
@@ -122,7 +122,7 @@ def _check_dimensions(wanted: int | None, vector: bytes) -> None:
         )
 
 
-def _converted(vector: bytes, as_base64: bool) -> str | list[float]:
+def _converted(vector: Raw, as_base64: bool) -> str | list[float]:
     numbers = _numbers(vector)
     if not as_base64:
         return numbers
@@ -132,9 +132,13 @@ def _converted(vector: bytes, as_base64: bool) -> str | list[float]:
         raise broken(f"the upstream sent an embedding beyond 32 bits: {error}") from error
 
 
-def _numbers(vector: bytes) -> list[float]:
+def _is_packed(vector: Raw) -> bool:
+    return memoryview(vector)[0] == ord('"')
+
+
+def _numbers(vector: Raw) -> list[float]:
     """A list, or OpenAI's packed form: little-endian float32."""
-    if vector.startswith(b'"'):
+    if _is_packed(vector):
         return _unpacked(vector, "f")
     try:
         return _floats.decode(vector)
@@ -142,7 +146,7 @@ def _numbers(vector: bytes) -> list[float]:
         raise _no_embedding(error) from error
 
 
-def _unpacked(vector: bytes, kind: str) -> list[float]:
+def _unpacked(vector: Raw, kind: str) -> list[float]:
     """The little-endian numbers of this kind, in base64 in a string of JSON."""
     try:
         packed = b64decode(_string.decode(vector), validate=True)
