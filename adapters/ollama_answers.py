@@ -137,8 +137,9 @@ class OllamaStream:
             self._finish(line, chunks)
 
     def _begin(self, line: Line, chunks: list[Chunk]) -> None:
-        """The answer begins when the server says so."""
+        """The answer begins when the server says so; the lines that follow are like the first."""
         self._begun = True
+        self._only_text &= line.message is not None and not line.logprobs
         began = unix_time(line.created_at or "")
         if began is not None:
             self.reply = msgspec.structs.replace(self.reply, created=began)
