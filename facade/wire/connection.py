@@ -15,6 +15,7 @@ _LONGEST: Final = 4096  # characters of a header; clients give up at 8 KiB
 _PRINTABLE: Final = bytes.maketrans(
     bytes([*range(32), *range(127, 256)]), b"?" * (32 + 129)
 )  # a header that cannot be written must not break the answer it belongs to
+_PLAIN: Final = bytes(range(32, 127))  # what needs none of that
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -27,7 +28,8 @@ def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """The same as they are written. Nearly always all of them are plain: so one look at all."""
     values = "".join(headers.values())
-    if len(values) > _LONGEST or not (values.isascii() and values.isprintable()):
+    plain = values.isascii() and not values.encode().translate(None, _PLAIN)
+    if len(values) > _LONGEST or not plain:
         return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
     return ("\r\n".join(map(": ".join, headers.items())) + "\r\n").encode()
 

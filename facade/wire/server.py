@@ -4,8 +4,10 @@ Strategy: a POST to a busy path goes from the parser's callbacks to the applicat
 without ASGI, whose cycle (a task, an event, a scope, two messages) costs more than a second
 socket. What is unusual (a body without a length, one that is announced, requests in one packet, a
 caller who is refused) goes uvicorn's way, as all other paths do: there is nothing that one way
-answers and the other does not. Also here: a request's head has a size, and connections without
-a request share one timer.
+answers and the other does not. A request on the short way whose head is the last one's, but for
+the length of its body, is not parsed: the parser stands between two requests while such come, and
+is given whatever is not exactly that. Also here: a request's head has a size, and connections
+without a request share one timer.
 """
 
 from __future__ import annotations
@@ -183,7 +185,7 @@ class Protocol(HttpToolsProtocol):
     def _free(self) -> bool:
         """Whether no request is being answered."""
         cycle: Any = self.cycle  # None at first, against its annotation
-        return self._answering is None and (cycle is None or cycle.response_complete)
+        return cycle is None or cycle.response_complete
 
     def _entered(self, busy: Busy) -> Reading | None:
         """The request on the short way, if it is one for that."""

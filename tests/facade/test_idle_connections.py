@@ -28,6 +28,7 @@ def _closed_after(*reads: bytes, then: float = 2 * KEPT) -> bool:
         await asyncio.sleep(then - KEPT / 2)
         closed = transport.closed
         connection.connection_lost(None)
+        assert {} == connection._idle._since
         for task in list(connection.tasks):
             task.cancel()
         return closed
