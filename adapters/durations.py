@@ -89,8 +89,8 @@ def _since(now: float | None, then: float | None) -> float | None:
 def spelled(seconds: float) -> str:
     """A length as Go spells it, to the millisecond: `1h2m3.5s`, `120ms`, `0s`."""
     milliseconds = math.ceil(seconds * 1000)
-    if 0 < milliseconds < 1000:
-        return f"{milliseconds}ms"
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     text = f"{rest / 1000:g}s" if rest % 1000 else f"{rest // 1000}s"

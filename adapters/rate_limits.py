@@ -20,6 +20,18 @@ from msgspec.structs import replace
 
 from adapters import durations
 
+_OF_REQUESTS: Final = (
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
+_OF_TOKENS: Final = (
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+)
+SHOWN: Final = _OF_REQUESTS + _OF_TOKENS
+
 
 class Limit(Struct, frozen=True):
     """One window. `reset` is in seconds from when it was told; None is unknown."""
@@ -54,15 +66,18 @@ class RateLimits(Struct, frozen=True):
     def headers(self) -> dict[str, str]:
         """In OpenAI's form."""
         said: dict[str, str] = {}
-        for kind, each in (("requests", self.requests), ("tokens", self.tokens)):
+        for each, limit, remaining, reset in (
+            (self.requests, *_OF_REQUESTS),
+            (self.tokens, *_OF_TOKENS),
+        ):
             if each is None:
                 continue
             if each.limit is not None:
-                said[f"x-ratelimit-limit-{kind}"] = str(each.limit)
+                said[limit] = f"{each.limit}"
             if each.remaining is not None:
-                said[f"x-ratelimit-remaining-{kind}"] = str(each.remaining)
+                said[remaining] = f"{each.remaining}"
             if each.reset is not None:
-                said[f"x-ratelimit-reset-{kind}"] = durations.spelled(each.reset)
+                said[reset] = durations.spelled(each.reset)
         return said
 
 
@@ -79,12 +94,6 @@ def tighter(one: RateLimits, other: RateLimits | None) -> RateLimits:
 def _tighter(one: Limit | None, other: Limit | None) -> Limit | None:
     return min(filter(None, (one, other)), key=_looseness, default=None)
 
-
-SHOWN: Final = tuple(
-    f"x-ratelimit-{value}-{kind}"
-    for kind in ("requests", "tokens")
-    for value in ("limit", "remaining", "reset")
-)
 
 _VALUE: Final = "(?P<value>limit|remaining|reset)"
 _NAMES: Final = tuple(

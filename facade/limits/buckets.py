@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from adapters import rate_limits
+from adapters.rate_limits import Limit as Told
+from adapters.rate_limits import RateLimits
 from facade.errors import BadRequest, FacadeError, RateLimited
 from facade.limits.grammar import Limit
 from facade.waits import Wait
@@ -22,7 +23,7 @@ from facade.waits import Wait
 PLACE_WAIT: Final = 1000  # ms told where a place is lacking: nobody knows when one comes back
 
 
-class Bucket(Struct, frozen=True):
+class Bucket(Struct, frozen=True, cache_hash=True):
     """`scope` says whose the limit is ("key", "model", "upstream", "ip"), `name` which one's."""
 
     scope: str
@@ -38,7 +39,8 @@ class Tokens(Struct, frozen=True):
     """The tokens a request reserves: `most`, but where less is left, from `least` on what is left.
 
     A bucket that can never hold `certain` will not do; one that is smaller than `least` is
-    taken whole. `requests`: how many it is.
+    taken whole. `least` is never less than `certain`, and never nothing: an empty bucket would
+    do. `requests`: how many it is.
     """
 
     certain: int = 0
@@ -50,22 +52,20 @@ class Tokens(Struct, frozen=True):
 NO_TOKENS: Final = Tokens()
 
 
-class Lease:
+class Lease(Struct, eq=False):
     """What one request takes, before and after it did. `taken` and `used` go with `buckets`.
 
     Made first and given to a store's `take`, so that whoever leaves while it is being taken
-    can refund it: it is his from the beginning.
+    can refund it: it is his from the beginning. `taken`: requests, tokens or places; empty until
+    granted. `used`: grains, right after; or before, where it was refused.
     """
 
-    __slots__ = ("buckets", "ended", "id", "taken", "tokens", "used")
-
-    def __init__(self, buckets: Sequence[Bucket], tokens: Tokens = NO_TOKENS) -> None:
-        self.buckets = buckets
-        self.tokens = tokens
-        self.taken: Sequence[int] = ()  # requests, tokens or places; empty until granted
-        self.used: list[int] = []  # grains, right after; or before, where it was refused
-        self.ended = False
-        self.id = ""  # where a store needs one
+    buckets: Sequence[Bucket]
+    tokens: Tokens = NO_TOKENS
+    taken: Sequence[int] = ()
+    used: list[int] = []
+    ended: bool = False
+    id: str = ""  # where a store needs one
 
 
 class Refusal(Struct, frozen=True):
@@ -117,12 +117,11 @@ class Store(Protocol):
         """
         ...
 
-    def settle(self, lease: Lease, tokens: int) -> None:
-        """End the lease: so many tokens were used in all. Harmless on one that has ended."""
-        ...
+    def settle(self, lease: Lease, tokens: int | None) -> None:
+        """End the lease: so many tokens were used in all. None: as if it had never been.
 
-    def refund(self, lease: Lease) -> None:
-        """End the lease as if it had never been. Harmless on one that has ended."""
+        Harmless on one that has ended.
+        """
         ...
 
     async def close(self) -> None:
@@ -140,14 +139,11 @@ def never_fits(lease: Lease) -> NeverFits | None:
 
 
 def asked(limit: Limit, tokens: Tokens) -> tuple[int, int]:
-    """The least and the most to take of a bucket; never nothing, or an empty one would do."""
-    if limit.kind == "concurrent":
-        return 1, 1
-    if limit.kind == "requests":
-        requests = min(tokens.requests, limit.amount)
-        return requests, requests
-    least = min(max(tokens.least, 1), limit.amount)
-    return least, max(least, tokens.most)
+    """The least and the most to take of a bucket; a bucket that is smaller is taken whole."""
+    if limit.kind == "tokens":
+        return min(tokens.least, limit.amount), tokens.most
+    requests = min(tokens.requests, limit.amount) if limit.kind == "requests" else 1
+    return requests, requests
 
 
 def wait(limit: Limit, used: int, least: int) -> int:
@@ -158,24 +154,8 @@ def wait(limit: Limit, used: int, least: int) -> int:
     return -(-lacking // limit.rate) if limit.rate else PLACE_WAIT
 
 
-def decide(lease: Lease, used: list[int]) -> Refusal | None:
-    """Grant the lease or refuse it, of buckets of which so much is used."""
-    taken, after = [], []
-    for bucket, grains in zip(lease.buckets, used, strict=True):
-        limit = bucket.limit
-        least, most = asked(limit, lease.tokens)
-        room = (limit.capacity - grains) // limit.unit
-        if room < least:
-            return _refused(lease, used)
-        amount = min(room, most)
-        taken.append(amount)
-        after.append(grains + amount * limit.unit)
-    lease.taken, lease.used = taken, after
-    return None
-
-
-def _refused(lease: Lease, used: list[int]) -> Refusal:
-    """By the bucket that takes longest, the first of several."""
+def refused(lease: Lease, used: list[int]) -> Refusal:
+    """By the bucket that takes longest, the first of several; so much is used of them."""
     waits = [
         wait(bucket.limit, grains, asked(bucket.limit, lease.tokens)[0])
         for bucket, grains in zip(lease.buckets, used, strict=True)
@@ -186,35 +166,35 @@ def _refused(lease: Lease, used: list[int]) -> Refusal:
     return Refusal(lacking, longest / 1000)
 
 
-def owed(limit: Limit, taken: int, tokens: int | None) -> int:
-    """Grains to add to what is used at the end of a lease; tokens None: all is refunded."""
-    if tokens is None or limit.kind == "concurrent":
-        return -taken * limit.unit
-    return (tokens - taken) * limit.unit if limit.kind == "tokens" else 0
+def owed(lease: Lease, tokens: int | None) -> list[tuple[int, int]]:
+    """Which of the buckets change at the end of the lease, and by how many grains; see `settle`."""
+    changes = []
+    for index, taken in enumerate(lease.taken):
+        limit = lease.buckets[index].limit
+        if tokens is None or not limit.rate:
+            changes.append((index, -taken * limit.unit))
+        elif limit.kind == "tokens":
+            changes.append((index, (tokens - taken) * limit.unit))
+    return changes
 
 
-def standing(buckets: Sequence[Bucket], used: Sequence[int]) -> rate_limits.RateLimits:
+def standing(buckets: Sequence[Bucket], used: Sequence[int]) -> RateLimits:
     """Of each kind the limit of which the smallest part is left. A reset fills it whole.
 
     What is not known to be used is not told.
     """
-    tightest: dict[str, tuple[float, Limit, int]] = {}
+    tightest: dict[str, tuple[Limit, int]] = {}
     for bucket, grains in zip(buckets, used, strict=False):
         limit = bucket.limit
-        if limit.rate:
-            part = grains / limit.capacity
-            known = tightest.get(limit.kind)
-            if known is None or part > known[0]:
-                tightest[limit.kind] = part, limit, grains
-    return rate_limits.RateLimits(
-        _told(tightest.get("requests")),
-        _told(tightest.get("tokens")),
-    )
+        known = tightest.get(limit.kind)
+        if known is None or grains * known[0].capacity > known[1] * limit.capacity:
+            tightest[limit.kind] = limit, grains
+    return RateLimits(_told(tightest.get("requests")), _told(tightest.get("tokens")))
 
 
-def _told(tightest: tuple[float, Limit, int] | None) -> rate_limits.Limit | None:
+def _told(tightest: tuple[Limit, int] | None) -> Told | None:
     if tightest is None:
         return None
-    _, limit, grains = tightest
+    limit, grains = tightest
     left = (limit.capacity - grains) // limit.unit
-    return rate_limits.Limit(limit.amount, max(left, 0), -(-grains // limit.rate) / 1000)
+    return Told(limit.amount, max(left, 0), -(-grains // limit.rate) / 1000)

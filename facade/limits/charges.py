@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final, Protocol
 
-from msgspec.structs import replace
+from msgspec import Struct
 
 from adapters.dialect import Reply, Whole
 from adapters.errors import InvalidRequest, Kind, UpstreamError
@@ -26,12 +26,12 @@ from facade.auth import Address
 from facade.limits.buckets import NO_TOKENS, Bucket, Lease, NeverFits, Store, Tokens, standing
 from facade.limits.estimates import Answers, Size
 from facade.limits.grammar import Limit, parse
-from facade.waits import result_of
+from facade.waits import Wait
 
 Buckets = tuple[Bucket, ...]
-NOTHING: Final = Lease(())
+NOTHING: Final = Lease((), ended=True)
 
-_ADDRESSES: Final = 4096  # whose buckets are not made anew
+_CALLERS: Final = 4096  # whose buckets are not gathered anew
 _BYTES: Final = 3  # of an answer that nobody counted, to a token
 _MOST: Final = (
     10**8
@@ -49,51 +49,52 @@ class Limits:
         self.named = named
         self.upstreams = named["upstream"]
         self._keys, self._models = named["key"], named["model"]
-        self._near = lru_cache(_ADDRESSES)(partial(_near, near)) if near else _nothing
+        self._near = near
+        self.of_caller = lru_cache(_CALLERS)(self._of_caller)
 
-    def of_caller(self, key: str | None, address: Address | None, alias: str) -> Buckets:
+    def _of_caller(self, key: str | None, address: Address | None, alias: str) -> Buckets:
         """What a request by this key, from this address, for this alias takes in one step."""
-        return self._keys.get(key or "", ()) + self._near(address) + self._models.get(alias, ())
+        near = _near(self._near, address) if self._near else ()
+        return self._keys.get(key or "", ()) + near + self._models.get(alias, ())
 
     def charge(self, model: str, size: Callable[[], Size], headers: dict[str, str]) -> Charge:
         """A request's for this model; `headers` are those of its answer."""
-        return Charge(self, model, size, headers)
+        return Charge(self, model, size, headers, NOTHING, NOTHING)
 
 
-class Charge:
+class Charge(Struct, eq=False):
     """One request's."""
 
-    def __init__(
-        self, limits: Limits, model: str, size: Callable[[], Size], headers: dict[str, str]
-    ) -> None:
-        self._limits = limits
-        self._model = model
-        self._measure = size
-        self._headers = headers
-        self._size: Size | None = None  # where tokens are limited
-        self._caller = self._upstream = NOTHING
-        self._told: RateLimits | None = None  # by the upstream
-        self._begun = False
-        self._deltas = 0
-        self._usages: list[Usage] = []
+    _limits: Limits
+    _model: str
+    _measure: Callable[[], Size]
+    _headers: dict[str, str]
+    _caller: Lease
+    _upstream: Lease
+    _size: Size | None = None  # where tokens are limited
+    _told: RateLimits | None = None  # by the upstream
+    _begun: bool = False
+    _deltas: int = 0  # of calls that nobody has counted
+    _calls: int = 0  # that the upstream has counted, and their tokens
+    _prompt: int = 0
+    _done: int = 0
 
     async def take(self, buckets: Buckets) -> None:
         """Take all of the caller's. Raises RateLimited, BadRequest or LimitsUnavailable."""
         if buckets:
-            self._caller = lease = Lease(buckets, self._tokens(buckets))
-            said = await result_of(self._limits.store.take(lease))
+            self._caller = lease = Lease(buckets, self._tokens(buckets, 1))
+            step = self._limits.store.take(lease)
+            said = await step if isinstance(step, Wait) else step
             if said is not None:
                 raise said.error()
 
     def attempt(self, upstream: str, calls: int) -> None:
         """An attempt of so many calls begins; what the last one gave and told counts no more."""
         buckets = self._limits.upstreams.get(upstream)
-        tokens = replace(self._tokens(buckets), requests=calls) if buckets else NO_TOKENS
-        self._upstream = Lease(buckets, tokens) if buckets else NOTHING
+        self._upstream = Lease(buckets, self._tokens(buckets, calls)) if buckets else NOTHING
         self._told = None
         self._begun = False
-        self._deltas = 0
-        self._usages = []
+        self._deltas = self._calls = self._prompt = self._done = 0
 
     async def enter(self) -> None:
         """Take all of the upstream's buckets, unless the attempt has them.
@@ -103,7 +104,8 @@ class Charge:
         lease = self._upstream
         if not lease.buckets or lease.taken:
             return
-        said = await result_of(self._limits.store.take(lease))
+        step = self._limits.store.take(lease)
+        said = await step if isinstance(step, Wait) else step
         if isinstance(said, NeverFits):
             raise InvalidRequest(said.error().message, code=said.error().code)
         if said is not None:
@@ -115,7 +117,8 @@ class Charge:
         Source: https://platform.openai.com/docs/guides/rate-limits#error-mitigation
         """
         unsent = isinstance(error, UpstreamError) and error.kind is Kind.UNREACHABLE
-        self._end(self._upstream, None if unsent else self._used() if self._begun else 0)
+        used = None if unsent else self._used() if self._begun else 0
+        self._limits.store.settle(self._upstream, used)
 
     def tell(self, told: RateLimits | None, *, streamed: bool) -> None:
         """What the upstream says is left of its own limits; the head of a stream shows it."""
@@ -125,10 +128,10 @@ class Charge:
 
     def show(self) -> None:
         """Tell the client what is left: of ours, or of an upstream's own where that is tighter."""
-        taken = (self._caller, self._upstream)
-        used = [grains for lease in taken for grains in lease.used]
-        ours = standing([bucket for lease in taken for bucket in lease.buckets], used)
-        self._headers |= tighter(ours, self._told).headers()
+        buckets, used = self._caller.buckets, self._caller.used
+        if self._upstream.buckets:
+            buckets, used = [*buckets, *self._upstream.buckets], used + self._upstream.used
+        self._headers |= tighter(standing(buckets, used), self._told).headers()
 
     def see(self, chunks: Iterable[Chunk]) -> None:
         """What the upstream has sent."""
@@ -151,51 +154,44 @@ class Charge:
         used = self._used()
         size = self._size
         if size and size.answer is None:
-            self._limits.answers.note(self._model, self._done() // size.choices)
-        self._end(self._upstream, used)
-        self._end(self._caller, used)
+            done = self._done + self._deltas
+            self._limits.answers.note(self._model, done // size.choices)
+        if self._upstream is not NOTHING:
+            self._limits.store.settle(self._upstream, used)
+        if self._caller is not NOTHING:
+            self._limits.store.settle(self._caller, used)
 
     def leave(self, *, given: bool) -> None:
         """The request fails, or its caller leaves. `given`: what was sent is not taken back."""
-        self._end(self._caller, self._used() if given and self._begun else None)
+        used = self._used() if given and self._begun else None
+        self._limits.store.settle(self._caller, used)
         self.show()
 
-    def _end(self, lease: Lease, used: int | None) -> None:
-        """End the lease, unless it has ended; used None: refund it."""
-        if used is None:
-            self._limits.store.refund(lease)
-        else:
-            self._limits.store.settle(lease, used)
-
-    def _tokens(self, buckets: Buckets) -> Tokens:
-        for bucket in buckets:
-            if bucket.limit.kind == "tokens":
-                break
-        else:
-            return NO_TOKENS
+    def _tokens(self, buckets: Buckets, calls: int) -> Tokens:
+        if not _have_tokens(buckets):
+            return NO_TOKENS if calls == 1 else Tokens(requests=calls)
         size = self._size = self._size or self._measure()
         learned = self._limits.answers.expected(self._model) if size.answer is None else 0
-        return size.reserve(learned)
+        return size.reserve(learned, calls)
 
     def _used(self) -> int:
         """Tokens, by the upstream's count; what it left out as it was guessed."""
-        size, usages = self._size, self._usages
+        size, prompt = self._size, self._prompt
         if size is None:
             return 0
-        prompt = sum(usage.prompt_tokens for usage in usages)
-        if len(usages) > size.prompts:  # calls of one prompt were all sent it, but it counts once
-            prompt = prompt * size.prompts // len(usages)
-        return (prompt or size.prompt.likely) + self._done()
-
-    def _done(self) -> int:
-        return sum(usage.completion_tokens for usage in self._usages) + self._deltas
+        if self._calls > size.prompts:  # those of one prompt were all sent it, but it counts once
+            prompt = prompt * size.prompts // self._calls
+        return (prompt or size.prompt.likely) + self._done + self._deltas
 
     def _count(self, usage: Usage) -> bool:
         """A call's usage is there; if it can be, it stands for the deltas of that call."""
-        if usage.prompt_tokens + usage.completion_tokens > _MOST:
+        prompt, done = usage.prompt_tokens, usage.completion_tokens
+        if prompt + done > _MOST:
             return False
-        self._usages.append(usage)
-        if usage.completion_tokens:
+        self._calls += 1
+        self._prompt += prompt
+        self._done += done
+        if done:
             self._deltas = 0
         return True
 
@@ -250,8 +246,9 @@ def _near(limits: Sequence[Limit], address: Address | None) -> Buckets:
     return tuple(Bucket("ip", name, limit) for limit in limits)
 
 
-def _nothing(_: Address | None) -> Buckets:
-    return ()
+@lru_cache(_CALLERS)
+def _have_tokens(buckets: Buckets) -> bool:
+    return any(bucket.limit.kind == "tokens" for bucket in buckets)
 
 
 def _events(chunk: Chunk) -> int:

@@ -9,6 +9,7 @@ answers is reserved.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from typing import Final
 
@@ -53,16 +54,20 @@ class Size(Struct, frozen=True):
     choices: int = 1
     prompts: int = 1
 
-    def reserve(self, learned: int) -> Tokens:
-        """What to take.
+    def reserve(self, learned: int, calls: int) -> Tokens:
+        """What to take for so many calls.
 
         Without a bound only the prompt has to fit, and of `learned` for each choice what is left.
         """
         likely, certain = self.prompt.likely, self.prompt.certain
         if self.answer is None:
-            return Tokens(certain, likely, likely + self.choices * learned)
-        bound = self.choices * self.answer
-        return Tokens(max(certain, bound), likely + bound, likely + bound)
+            least, most = likely, likely + self.choices * learned
+        else:
+            bound = self.choices * self.answer
+            certain = max(certain, bound)
+            least = most = likely + bound
+        least = max(least, certain, 1)
+        return Tokens(certain, least, max(least, most), calls)
 
 
 def of_chat(request: ChatRequest) -> Size:
@@ -87,17 +92,21 @@ def of_embeddings(request: EmbeddingRequest) -> Size:
 
 def of_messages(request: ChatRequest) -> Estimate:
     """Messages, and the tools and schemas that go into the prompt with them."""
-    text = sum(map(_message, request.messages))
-    tools = [tool.function for tool in request.tools or () if tool.function]
-    beside = sum(map(_function, [*tools, *(request.functions or ())]))
+    text = media = beside = 0
+    for message in request.messages:
+        content = message.content
+        if isinstance(content, str):
+            text += len(content) if content.isascii() else _bytes(content)
+        elif content:
+            text += sum(map(_part, content))
+            media += sum(part.text is None and part.refusal is None for part in content)
+        if message.refusal or message.tool_calls or message.function_call:
+            text += _beside(message)
+    if request.tools or request.functions:
+        tools = [tool.function for tool in request.tools or () if tool.function]
+        beside = sum(map(_function, [*tools, *(request.functions or ())]))
     if (form := request.response_format) and form.json_schema:
         beside += len(bytes(form.json_schema.schema))
-    media = sum(
-        part.text is None and part.refusal is None
-        for message in request.messages
-        if isinstance(message.content, list)
-        for part in message.content
-    )
     return Estimate(math.ceil((text + beside) / _LIKELY) + media * IMAGE, text // _SURELY)
 
 
@@ -109,33 +118,42 @@ def of_input(given: Input | None) -> Estimate:
     return Estimate(math.ceil(text / _LIKELY) + ids, text // _SURELY + ids)
 
 
+class _Seen(Struct):
+    """Tokens of the last answers of a model, as they came and by size."""
+
+    last: deque[int]
+    ordered: list[int]
+
+
 class Answers:
     """Tokens of the last answers of each model; of many models those heard of last are known."""
 
     def __init__(self) -> None:
-        self._models: OrderedDict[str, deque[int]] = OrderedDict()
+        self._models: OrderedDict[str, _Seen] = OrderedDict()
 
     def note(self, model: str, tokens: int) -> None:
-        seen = self._models.setdefault(model, deque(maxlen=_ANSWERS))
-        seen.append(tokens)
+        seen = self._models.setdefault(model, _Seen(deque(), []))
+        seen.last.append(tokens)
+        insort(seen.ordered, tokens)
+        if len(seen.last) > _ANSWERS:
+            del seen.ordered[bisect_left(seen.ordered, seen.last.popleft())]
         self._models.move_to_end(model)
         if len(self._models) > _MODELS:
             self._models.popitem(last=False)
 
     def expected(self, model: str) -> int:
         """The 95th percentile."""
-        seen = sorted(self._models.get(model, ()))
-        return seen[math.ceil(0.95 * len(seen)) - 1] if seen else _UNKNOWN
+        seen = self._models.get(model)
+        return seen.ordered[math.ceil(0.95 * len(seen.ordered)) - 1] if seen else _UNKNOWN
 
 
-def _message(message: Message) -> int:
+def _beside(message: Message) -> int:
+    """What is of the prompt beside the content."""
     called = [call.function for call in message.tool_calls or () if call.function]
     if message.function_call:
         called.append(message.function_call)
-    said = sum(_bytes(call.name) + _bytes(call.arguments) for call in called)
-    if isinstance(message.content, list):
-        return said + sum(map(_part, message.content))
-    return said + _bytes(message.content) + _bytes(message.refusal)
+    refusal = 0 if isinstance(message.content, list) else _bytes(message.refusal)
+    return refusal + sum(_bytes(call.name) + _bytes(call.arguments) for call in called)
 
 
 def _part(part: Part) -> int:

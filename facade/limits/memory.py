@@ -10,95 +10,98 @@ of them, and buckets of other scopes are not touched.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from facade.limits.buckets import Bucket, Lease, Said, decide, never_fits, owed
+from facade.limits.buckets import Bucket, Lease, Said, asked, never_fits, owed, refused
 
 MOST: Final = 100_000  # buckets of one scope, some 300 bytes each
 
 
-class _Level:
-    """`used` grains at the millisecond `at`, of which `rate` drain each millisecond."""
-
-    __slots__ = ("at", "rate", "used")
-
-    def __init__(self, rate: int, used: int, at: int) -> None:
-        self.rate, self.used, self.at = rate, used, at
-
-    def used_at(self, now: int) -> int:
-        if now <= self.at:
-            return self.used
-        return max(self.used - (now - self.at) * self.rate, 0)
+_Levels = OrderedDict[Bucket, int]
 
 
 class MemoryStore:
-    """`clock` gives seconds that never go back."""
+    """`clock` gives seconds that never go back.
+
+    A bucket that is used is kept as the grains at which it will have drained, if the clock's
+    beginning is 0 and its rate drains with each millisecond.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._scopes: defaultdict[str, OrderedDict[str, _Level]] = defaultdict(OrderedDict)
+        self._now = 0  # ms
+        self._scopes: defaultdict[str, _Levels] = defaultdict(OrderedDict)
 
     def take(self, lease: Lease) -> Said:
-        if lease.tokens.certain and (too_large := never_fits(lease)):
-            return too_large
-        now = int(self._clock() * 1000)
-        levels = [self._scopes[bucket.scope].get(bucket.key) for bucket in lease.buckets]
-        refusal = decide(lease, [level.used_at(now) if level else 0 for level in levels])
-        if refusal is None:
-            self._keep(zip(lease.buckets, levels, lease.used, strict=True), now)
-        return refusal
+        now = self._now = max(int(self._clock() * 1000), self._now)
+        tokens = lease.tokens
+        taken, used, ends = [], [], []
+        for bucket in lease.buckets:
+            limit = bucket.limit
+            levels = self._scopes[bucket.scope]
+            drained = now * limit.rate
+            end = max(levels.get(bucket, 0), drained)
+            most = tokens.most if limit.kind == "tokens" else tokens.requests if limit.rate else 1
+            room = limit.capacity + drained - end
+            if most * limit.unit > room:
+                most = room // limit.unit
+                if most < asked(limit, tokens)[0] or never_fits(lease):
+                    return self._refused(lease)
+            end += most * limit.unit
+            taken.append(most)
+            used.append(end - drained)
+            ends.append((levels, bucket, end))
+        lease.taken, lease.used = taken, used
+        _keep(ends, now)
+        return None
 
-    def settle(self, lease: Lease, tokens: int) -> None:
-        self._end(lease, tokens)
-
-    def refund(self, lease: Lease) -> None:
-        self._end(lease, None)
+    def settle(self, lease: Lease, tokens: int | None) -> None:
+        if lease.ended:
+            return
+        lease.ended = True
+        now = self._now = max(int(self._clock() * 1000), self._now)
+        ends = []
+        for index, change in owed(lease, tokens):
+            bucket = lease.buckets[index]
+            levels = self._scopes[bucket.scope]
+            drained = now * bucket.limit.rate
+            end = max(max(levels.get(bucket, 0), drained) + change, drained)
+            lease.used[index] = end - drained
+            ends.append((levels, bucket, end))
+        _keep(ends, now)
 
     async def close(self) -> None:
         """There is nothing to finish."""
 
     def share(self, bucket: Bucket) -> float:
         """How much of the bucket is used at the moment; more than 1 with debt."""
-        level = self._scopes[bucket.scope].get(bucket.key)
-        return level.used_at(int(self._clock() * 1000)) / bucket.limit.capacity if level else 0.0
+        self._now = max(int(self._clock() * 1000), self._now)
+        return self._used(bucket) / bucket.limit.capacity
 
     def __len__(self) -> int:
         return sum(map(len, self._scopes.values()))
 
-    def _end(self, lease: Lease, tokens: int | None) -> None:
-        if lease.ended:
-            return
-        lease.ended = True
-        now = int(self._clock() * 1000)
-        changed = []
-        for index, taken in enumerate(lease.taken):
-            bucket = lease.buckets[index]
-            if change := owed(bucket.limit, taken, tokens):
-                level = self._scopes[bucket.scope].get(bucket.key)
-                used = max((level.used_at(now) if level else 0) + change, 0)
-                lease.used[index] = used
-                changed.append((bucket, level, used))
-        self._keep(changed, now)
+    def _used(self, bucket: Bucket) -> int:
+        """Grains."""
+        return max(self._scopes[bucket.scope].get(bucket, 0) - self._now * bucket.limit.rate, 0)
 
-    def _keep(self, changed: Iterable[tuple[Bucket, _Level | None, int]], now: int) -> None:
-        """What had drained is made last: that drops what has drained, and all others are kept."""
-        made = []
-        for bucket, level, used in changed:
-            if level:
-                level.used, level.at = used, now
-            elif used:
-                made.append((bucket, used))
-        for bucket, used in made:
-            levels = self._scopes[bucket.scope]
+    def _refused(self, lease: Lease) -> Said:
+        return never_fits(lease) or refused(lease, list(map(self._used, lease.buckets)))
+
+
+def _keep(ends: Sequence[tuple[_Levels, Bucket, int]], now: int) -> None:
+    """Written once all are read: a bucket that stands there twice was taken once."""
+    for levels, bucket, end in ends:
+        if bucket not in levels:
             _make_room(levels, now)
-            levels[bucket.key] = _Level(bucket.limit.rate, used, now)
+        levels[bucket] = end
 
 
-def _make_room(levels: OrderedDict[str, _Level], now: int) -> None:
+def _make_room(levels: _Levels, now: int) -> None:
     for _ in range(min(2, len(levels))):
-        key, level = levels.popitem(last=False)
-        if level.used_at(now):
-            levels[key] = level
+        bucket, end = levels.popitem(last=False)
+        if end > now * bucket.limit.rate:
+            levels[bucket] = end
     if len(levels) >= MOST:
         levels.popitem(last=False)

@@ -115,11 +115,10 @@ class SharedStore:
         self._send(_Call(script, keys, given, partial(self._taken, lease, said)))
         return said
 
-    def settle(self, lease: Lease, tokens: int) -> None:
-        self._end(lease, tokens)
-
-    def refund(self, lease: Lease) -> None:
-        self._end(lease, None)
+    def settle(self, lease: Lease, tokens: int | None) -> None:
+        if not lease.ended:
+            lease.ended = True
+            self._give_back(lease, tokens)
 
     def renew(self) -> None:
         """Hold all places for another LAPSE seconds."""
@@ -211,21 +210,15 @@ class SharedStore:
         if not said.done():
             said.set_result(refusal)
 
-    def _end(self, lease: Lease, tokens: int | None) -> None:
-        if not lease.ended:
-            lease.ended = True
-            self._give_back(lease, tokens)
-
     def _give_back(self, lease: Lease, tokens: int | None) -> None:
         self._places.pop(lease.id, None)
         keys: list[str] = []
         given: list[str | int] = [lease.id]
-        for index, taken in enumerate(lease.taken):
+        for index, change in owed(lease, tokens):
             bucket = lease.buckets[index]
-            if change := owed(bucket.limit, taken, tokens):
-                lease.used[index] = max(lease.used[index] + change, 0)
-                keys.append(PREFIX + bucket.key)
-                given += bucket.limit.rate, change
+            lease.used[index] = max(lease.used[index] + change, 0)
+            keys.append(PREFIX + bucket.key)
+            given += bucket.limit.rate, change
         if keys:
             self._send(_Call(self._settle, keys, given, _ignore))
 

@@ -78,12 +78,12 @@ def test_token_ids_count_themselves(given: Input | None, estimate: Estimate) -> 
 
 
 def test_a_bound_on_the_answer_is_reserved_whole_for_each_choice() -> None:
-    assert Tokens(200, 230, 230) == Size(Estimate(30, 11), 100, 2).reserve(9)
-    assert Tokens(11, 30, 30) == Size(Estimate(30, 11), 0).reserve(9)
+    assert Tokens(200, 230, 230) == Size(Estimate(30, 11), 100, 2).reserve(9, 1)
+    assert Tokens(11, 30, 30) == Size(Estimate(30, 11), 0).reserve(9, 1)
 
 
 def test_without_a_bound_only_the_prompt_has_to_fit_tensorzero_3648() -> None:
-    assert Tokens(11, 30, 48) == Size(Estimate(30, 11), None, 2).reserve(9)
+    assert Tokens(11, 30, 48) == Size(Estimate(30, 11), None, 2).reserve(9, 1)
 
 
 def test_what_is_expected_of_a_model_is_the_95th_percentile_of_its_last_answers() -> None:

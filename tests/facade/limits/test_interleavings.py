@@ -123,6 +123,7 @@ class Interleavings(RuleBasedStateMachine):
         certain=st.sampled_from([0, 0, 0, 978, 1001]),
     )
     def take(self, chosen: list[Bucket], least: int, more: int, certain: int) -> Any:  # noqa: ANN401
+        least = max(least, certain, 1)
         lease = Lease(chosen, Tokens(certain, least, least + more))
         said = self.run(take(self.subject, lease))
         tokens = [bucket for bucket in chosen if bucket.limit.kind == "tokens"]
@@ -166,7 +167,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(target=ended, lease=consumes(leases))
     def refund(self, lease: Lease) -> Lease:
-        self.subject.store.refund(lease)
+        self.subject.store.settle(lease, None)
         for bucket, amount in zip(lease.buckets, lease.taken, strict=True):
             self.models[bucket].give_back(lease, -amount)
         return lease
@@ -174,7 +175,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(lease=ended, used=st.none() | st.integers(0, 3000))
     def end_again(self, lease: Lease, used: int | None) -> None:
         if used is None:
-            self.subject.store.refund(lease)
+            self.subject.store.settle(lease, None)
         else:
             self.subject.store.settle(lease, used)
 
@@ -204,7 +205,7 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self) -> None:
         for model in self.models.values():
             for lease in [*model.holders]:
-                self.subject.store.refund(lease)
+                self.subject.store.settle(lease, None)
         self.wait(10**10)
         lease = Lease(BUCKETS)
         assert self.run(take(self.subject, lease)) is None

@@ -43,7 +43,7 @@ async def test_whoever_leaves_while_the_store_is_asked_holds_nothing_litellm_279
     wait = shared.store.take(lease)
     assert isinstance(wait, asyncio.Future)
     wait.cancel()
-    shared.store.refund(lease)
+    shared.store.settle(lease, None)
     await shared.written()
     assert await take(shared, Lease((PLACE, HOURLY))) is None
 
@@ -60,7 +60,7 @@ async def test_whoever_leaves_just_as_the_store_has_granted_holds_nothing(
             wait.add_done_callback(lambda _: asked.cancel())
             await wait
         finally:
-            shared.store.refund(lease)
+            shared.store.settle(lease, None)
 
     asked = asyncio.ensure_future(request())
     with pytest.raises(asyncio.CancelledError):
@@ -80,7 +80,7 @@ async def test_a_renewed_place_does_not_lapse_and_one_that_is_not_does(shared: S
     await shared.at(70_000)
     other = Lease((PLACE,))
     assert await take(shared, other) is None
-    shared.store.refund(lease)
+    shared.store.settle(lease, None)
     await shared.renew()
     assert isinstance(await take(shared, Lease((PLACE,))), Refusal), "another's place"
 
@@ -94,9 +94,9 @@ async def test_a_place_that_lapsed_while_its_process_was_stopped_is_taken_again(
     await shared.at(30_000)
     assert await take(shared, other) is None
     await shared.renew()
-    shared.store.refund(other)
+    shared.store.settle(other, None)
     assert isinstance(await take(shared, Lease((PLACE,))), Refusal)
-    shared.store.refund(lease)
+    shared.store.settle(lease, None)
     assert await take(shared, Lease((PLACE,))) is None
 
 
@@ -110,7 +110,7 @@ async def test_a_server_that_comes_back_empty_is_told_who_holds_a_place_before_a
             await result_of(store.take(Lease((PLACE,))))
         apart.start()
         assert isinstance(await result_of(store.take(Lease((PLACE,)))), Refusal)
-        store.refund(held)
+        store.settle(held, None)
         assert await result_of(store.take(Lease((PLACE,)))) is None
         await store.close()
 
@@ -138,7 +138,7 @@ async def test_a_store_that_is_not_there_is_a_503_for_what_is_limited_only() -> 
         with pytest.raises(LimitsUnavailable, match="does not answer") as raised:
             await result_of(store.take(lease))
         assert (503, 1.0) == (raised.value.status, raised.value.retry_after)
-        store.refund(lease)
+        store.settle(lease, None)
         assert await result_of(store.take(Lease(()))) is None
         await store.close()
 
@@ -201,7 +201,7 @@ async def test_a_closed_store_has_written_what_was_settled(client: Valkey) -> No
     store = SharedStore(client)
     lease = Lease((PLACE, HOURLY))
     await result_of(store.take(lease))
-    store.refund(lease)
+    store.settle(lease, None)
     await store.close()
     assert [] == await client.keys()
 

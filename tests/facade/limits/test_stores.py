@@ -6,6 +6,7 @@ import pytest
 
 from facade.errors import BadRequest, RateLimited
 from facade.limits.buckets import Bucket, Lease, NeverFits, Refusal, Tokens, standing
+from facade.limits.estimates import Estimate, Size
 from facade.limits.grammar import parse
 from tests.facade.limits.subjects import Subject, take
 
@@ -98,7 +99,7 @@ async def test_scopes_of_one_name_are_apart(subject: Subject) -> None:
 async def test_a_limit_that_is_given_twice_counts_once(subject: Subject) -> None:
     lease = await granted(subject, of("2/hour"), of("2 / hour"))
     await granted(subject, of("2/hour"))
-    subject.store.refund(lease)
+    subject.store.settle(lease, None)
     await granted(subject, of("2/hour"))
     await refused(subject, of("2/hour"))
 
@@ -138,12 +139,12 @@ async def test_a_refund_is_whole_and_a_second_one_is_harmless_litellm_20256(
     bucket = of(limit)
     lease = await granted(subject, bucket, tokens=50)
     await refused(subject, bucket, tokens=50)
-    subject.store.refund(lease)
+    subject.store.settle(lease, None)
     other = await granted(subject, bucket, tokens=50)
-    subject.store.refund(lease)
+    subject.store.settle(lease, None)
     subject.store.settle(lease, 0)
     await refused(subject, bucket, tokens=50)
-    subject.store.refund(other)
+    subject.store.settle(other, None)
     await granted(subject, bucket, tokens=50)
 
 
@@ -156,7 +157,7 @@ async def test_a_settled_lease_gives_its_place_back_and_keeps_its_request(
     assert (places, 1.0) == (refusal.bucket, refusal.wait)
     assert "all its places are taken" in refusal.error().message
     subject.store.settle(lease, 0)
-    subject.store.refund(lease)
+    subject.store.settle(lease, None)
     await granted(subject, places, requests)
     assert requests == (await refused(subject, requests)).bucket
 
@@ -165,7 +166,7 @@ async def test_a_request_larger_than_its_bucket_is_a_400_and_takes_nothing(
     subject: Subject,
 ) -> None:
     requests, tokens = of("1/hour"), of("1000 tokens/minute")
-    said = await take(subject, Lease((requests, tokens), Tokens(1001, 5, 5)))
+    said = await take(subject, Lease((requests, tokens), Tokens(1001, 1005, 1005)))
     assert NeverFits(tokens, 1001) == said
     error = said.error()
     assert isinstance(error, BadRequest)
@@ -201,7 +202,10 @@ async def test_an_empty_bucket_admits_not_even_a_request_without_tokens(
 ) -> None:
     bucket = of("10 tokens/hour")
     await granted(subject, bucket, tokens=10)
-    assert 360.0 == (await refused(subject, bucket, tokens=0)).wait
+    nothing = Size(Estimate(0, 0), answer=0).reserve(0, 1)
+    refusal = await take(subject, Lease((bucket,), nothing))
+    assert isinstance(refusal, Refusal)
+    assert 360.0 == refusal.wait
 
 
 async def test_the_headers_tell_the_tightest_bucket_of_each_kind(subject: Subject) -> None:
