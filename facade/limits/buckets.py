@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
 
 from adapters.rate_limits import Limit as Told
 from adapters.rate_limits import RateLimits
@@ -29,10 +28,11 @@ class Bucket(Struct, frozen=True, cache_hash=True):
     scope: str
     name: str
     limit: Limit
-    key: str = ""  # in the stores; made here
 
-    def __post_init__(self) -> None:
-        force_setattr(self, "key", f"{self.scope}:{self.name}:{self.limit.text}")
+    @property
+    def key(self) -> str:
+        """In a store that processes share."""
+        return f"{self.scope}:{self.name}:{self.limit.text}"
 
 
 class Tokens(Struct, frozen=True):
@@ -166,15 +166,16 @@ def refused(lease: Lease, used: list[int]) -> Refusal:
     return Refusal(lacking, longest / 1000)
 
 
-def owed(lease: Lease, tokens: int | None) -> list[tuple[int, int]]:
-    """Which of the buckets change at the end of the lease, and by how many grains; see `settle`."""
+def owed(lease: Lease, tokens: int | None) -> list[tuple[int, Bucket, int]]:
+    """Which of the buckets change at the end of a lease, and by how many grains; see `settle`."""
     changes = []
     for index, taken in enumerate(lease.taken):
-        limit = lease.buckets[index].limit
+        bucket = lease.buckets[index]
+        limit = bucket.limit
         if tokens is None or not limit.rate:
-            changes.append((index, -taken * limit.unit))
+            changes.append((index, bucket, -taken * limit.unit))
         elif limit.kind == "tokens":
-            changes.append((index, (tokens - taken) * limit.unit))
+            changes.append((index, bucket, (tokens - taken) * limit.unit))
     return changes
 
 

@@ -15,17 +15,15 @@ from typing import Final
 
 from facade.limits.buckets import Bucket, Lease, Said, asked, never_fits, owed, refused
 
-MOST: Final = 100_000  # buckets of one scope, some 300 bytes each
-
-
+MOST: Final = 100_000  # buckets of one scope, some 400 bytes each
 _Levels = OrderedDict[Bucket, int]
 
 
 class MemoryStore:
     """`clock` gives seconds that never go back.
 
-    A bucket that is used is kept as the grains at which it will have drained, if the clock's
-    beginning is 0 and its rate drains with each millisecond.
+    Of a bucket in use one number is kept: how much will have drained of it, in grains since the
+    clock's beginning, when nothing of it is used any more.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -62,8 +60,7 @@ class MemoryStore:
         lease.ended = True
         now = self._now = max(int(self._clock() * 1000), self._now)
         ends = []
-        for index, change in owed(lease, tokens):
-            bucket = lease.buckets[index]
+        for index, bucket, change in owed(lease, tokens):
             levels = self._scopes[bucket.scope]
             drained = now * bucket.limit.rate
             end = max(max(levels.get(bucket, 0), drained) + change, drained)

@@ -214,8 +214,7 @@ class SharedStore:
         self._places.pop(lease.id, None)
         keys: list[str] = []
         given: list[str | int] = [lease.id]
-        for index, change in owed(lease, tokens):
-            bucket = lease.buckets[index]
+        for index, bucket, change in owed(lease, tokens):
             lease.used[index] = max(lease.used[index] + change, 0)
             keys.append(PREFIX + bucket.key)
             given += bucket.limit.rate, change

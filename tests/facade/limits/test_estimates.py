@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.wire import ChatRequest, Input
 from facade.limits.buckets import Tokens
@@ -82,6 +85,11 @@ def test_a_bound_on_the_answer_is_reserved_whole_for_each_choice() -> None:
     assert Tokens(11, 30, 30) == Size(Estimate(30, 11), 0).reserve(9, 1)
 
 
+@pytest.mark.parametrize("answer", [None, 0])
+def test_a_reserve_is_never_nothing(answer: int | None) -> None:
+    assert Tokens(0, 1, 1, 3) == Size(Estimate(0, 0), answer).reserve(0, 3)
+
+
 def test_without_a_bound_only_the_prompt_has_to_fit_tensorzero_3648() -> None:
     assert Tokens(11, 30, 48) == Size(Estimate(30, 11), None, 2).reserve(9, 1)
 
@@ -96,6 +104,15 @@ def test_what_is_expected_of_a_model_is_the_95th_percentile_of_its_last_answers(
         answers.note("m", 7)
     assert 7 == answers.expected("m")
     assert 512 == answers.expected("other")
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=200))
+def test_of_any_answers_the_last_64_count(tokens: list[int]) -> None:
+    answers = Answers()
+    for each in tokens:
+        answers.note("m", each)
+    last = sorted(tokens[-64:])
+    assert last[math.ceil(0.95 * len(last)) - 1] == answers.expected("m")
 
 
 def test_of_many_models_those_heard_of_last_are_known_litellm_12685() -> None:
