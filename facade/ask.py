@@ -38,8 +38,8 @@ class Ask(Struct, frozen=True):
     """A request, as far as the pipeline is concerned.
 
     `input` is the field that may be too long; `size`: its tokens, as far as they are known
-    before; `media`: it carries images or audio; `address`: where it comes from, if that matters;
-    `patience`: how many seconds it waits for slots in all.
+    before; `media`: whether it carries images or audio; `address`: where it comes from, if that
+    matters; `patience`: how many seconds it waits for slots in all.
     """
 
     model: str
@@ -53,7 +53,7 @@ class Ask(Struct, frozen=True):
     lane: Lane = "generation"
     patience: float = math.inf
     streamed: bool = False
-    media: bool = False
+    media: Callable[[], bool] = bool
     constraints: Constraints | None = None
 
     @property

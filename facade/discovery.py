@@ -46,7 +46,7 @@ class Listing:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         dialect = upstream.dialect
-        self._describes = dialect if isinstance(dialect, DescribesModels) else None
+        self.describes = dialect if isinstance(dialect, DescribesModels) else None
         self._loads = dialect if isinstance(dialect, ListsLoaded) else None
         self._models: dict[str, Model] = {}
         self._version: tuple[int, ...] | None = None
@@ -144,7 +144,7 @@ class Listing:
         if stays is not True:
             return asyncio.ensure_future(self._confined(model, stays, describe=describe))
         target = self._known_target(model)
-        if not describe or self._describes is None or target.facts.capabilities is not None:
+        if not describe or self.describes is None or target.facts.capabilities is not None:
             return target
         facts = self._remembered(target, for_good=True)
         return replace(target, facts=facts) if facts else asyncio.ensure_future(self._told(target))
@@ -158,7 +158,7 @@ class Listing:
         target = self._known_target(model)
         if not self.local or named_remote(model) or target.facts.remote:
             return False
-        if self._describes is None:
+        if self.describes is None:
             return True
         facts = self._remembered(target, for_good=False)
         if facts is None:
@@ -221,7 +221,7 @@ class Listing:
         return await self._asking.answer(target.model, lambda: self._ask_facts(target))
 
     async def _ask_facts(self, target: Target) -> Facts:
-        describes = cast(DescribesModels, self._describes)
+        describes = cast(DescribesModels, self.describes)
         body = await self._upstream.ask(describes.describe_request(target.model))
         facts = replace(describes.decode_facts(body), digest=target.facts.digest)
         if len(self._facts) >= _MOST_TARGETS:

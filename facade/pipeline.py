@@ -195,7 +195,11 @@ class Pipeline:
         attempt.meter.upstream, attempt.meter.model = upstream.name, route.model
         listing = self._discovery.listings[route.upstream]
         local_only = ask.constraints is not None and ask.constraints.local_only
-        known = listing.target(route.model, describe=ask.media, local_only=local_only)
+        known = listing.target(
+            route.model,
+            describe=listing.describes is not None and ask.media(),
+            local_only=local_only,
+        )
         target = known if isinstance(known, Target) else await known
         if attempt.warm and upstream.name in self._warming:
             await self._warming[upstream.name].check(target)

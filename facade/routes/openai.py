@@ -80,7 +80,7 @@ class OpenAIFace:
             address=request.address,
             patience=_patience(request.headers),
             streamed=bool(asked.stream),
-            media=_has_media(asked.messages),
+            media=lambda: _has_media(asked.messages),
             constraints=demanded(request.caller.constraints, request.headers, asked.constraints),
         )
         return self._run(ask, answer)
@@ -231,9 +231,8 @@ def _patience(headers: Mapping[str, str]) -> float:
 
 
 def _has_media(messages: Sequence[Message]) -> bool:
-    """Nearly all contents are texts, so only the others are looked into."""
     listed = [message.content for message in messages if isinstance(message.content, list)]
-    return bool(listed) and any(part.type in _MEDIA for parts in listed for part in parts)
+    return any(part.type in _MEDIA for parts in listed for part in parts)
 
 
 # Asked once per dialect: to look for a protocol's verbs takes as long as all of the translation.
