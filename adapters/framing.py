@@ -13,6 +13,7 @@ from adapters.errors import broken
 LONGEST_LINE = 32 * 1024 * 1024  # a tool call may carry a file; beyond this it is no answer
 _DATA = b"data: "
 _END = b"\n\n"
+_LF, _CR = b"\n\r"  # as numbers, which are found in bytes without a detour
 
 
 class _Lines:
@@ -78,7 +79,7 @@ class SseFramer:
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        if b"\r" in data:
+        if _CR in data:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         events = self._take(self._lines.feed(data))
@@ -93,7 +94,7 @@ class SseFramer:
         after = end + len(_END)
         if self.between_events and data.startswith(_DATA, at):
             event = data[at + len(_DATA) : end]
-            if not (b"\n" in event or b"\r" in event):  # as most are: nothing to put together
+            if not (_LF in event or _CR in event):  # as most are: nothing to put together
                 self._begun = True
                 return [event], after
         return self.feed(data[at:after]), after

@@ -187,10 +187,10 @@ def _request(
     if own:
         path = own.replace("{model}", _NOT_IN_A_SEGMENT.sub(_quoted, target.model))
     body = call.body
-    if changes == _COUNTED and b'"stream_options"' not in body:
+    if changes == _COUNTED and body.find(b'"stream_options"') < 0:
         body, changes = _counting(body), Inside()
     if call.request.model != target.model:
-        if not changes and body.count(b'"model"') == 1 and b"\\u006" not in body:
+        if not changes and body.count(b'"model"') == 1 and body.find(b"\\u006") < 0:
             return UpstreamRequest("POST", path, _with_model(body, target.model))
         changes["model"] = target.model
     return UpstreamRequest("POST", path, patched(body, changes))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from functools import cached_property
 from itertools import count
 from typing import Final
 
 from msgspec import Struct
+
+from facade.waits import Loop
 
 _FEW: Final = 64  # called off, and not worth sweeping
 
@@ -29,23 +30,16 @@ class Alarm(Struct, order=True):
     ring: Callable[[], object] | None
 
 
-class Alarms:
-    """Those of one loop, the one that runs when it is first asked. Times are the loop's."""
+class Alarms(Loop):
+    """Those of one loop. Times are the loop's."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._heap: list[Alarm] = []
         self._order = count()
         self._off = 0  # in the heap, and called off
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0  # when the timer fires
-
-    @cached_property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    @cached_property
-    def time(self) -> Callable[[], float]:
-        return self.loop.time
 
     def set(self, at: float, ring: Callable[[], object]) -> Alarm:
         alarm = Alarm(at, next(self._order), ring)
@@ -69,7 +63,7 @@ class Alarms:
         if self._timer is not None:
             self._timer.cancel()
         self._next = at
-        self._timer = self.loop.call_at(at, self._wake)
+        self._timer = self.get().call_at(at, self._wake)
 
     def _wake(self) -> None:
         self._timer = None

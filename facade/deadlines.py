@@ -41,22 +41,21 @@ class Clocks:
     time.
     """
 
-    waits_for_content = True
-    _name = "total"
-    _until = math.inf  # when the clock of this name runs out, if total does not before
-    _idle: float | None = None  # seconds of silence that are borne now
-    _step: Wait[Any] | None = None  # what was waited for last
-    _expired: str | None = None
-    _alarm: Alarm | None = None
-
     def __init__(
         self, timeouts: Timeouts, alarms: Alarms, until: float, loads: bool, silent: bool
     ) -> None:
         self.timeouts = timeouts
         self.alarms = alarms
         self.started = now = alarms.time()
+        self.waits_for_content = True
         self._silent = silent
         self._total = min(now + timeouts.total, until)
+        self._name = "total"
+        self._until = math.inf  # when the clock of this name runs out, if total does not before
+        self._idle: float | None = None  # seconds of silence that are borne now
+        self._step: Wait[Any] | None = None  # what was waited for last
+        self._expired: str | None = None
+        self._alarm: Alarm | None = None
         if loads:
             self._name, self._until = "load", now + timeouts.load
         elif not silent:

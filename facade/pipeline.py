@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -40,7 +39,7 @@ from facade.routing import Routing
 from facade.sight import Sight
 from facade.slots import sets_out
 from facade.upstreams import Upstream
-from facade.waits import Wait
+from facade.waits import Loop, Wait
 from facade.warming import Warming
 from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
@@ -72,6 +71,7 @@ class Pipeline:
         upstreams: Mapping[str, Upstream],
         policy: Policy,
     ) -> None:
+        self._loop = Loop()
         self._routing = routing
         self._discovery = discovery
         self._upstreams = upstreams
@@ -84,14 +84,10 @@ class Pipeline:
         self.breakers = Breakers[Route]()
         self._sight = Sight(discovery, policy.queues, self.breakers)
 
-    @cached_property
-    def _now(self) -> Callable[[], float]:
-        return asyncio.get_running_loop().time
-
     async def run(self, ask: Ask, identity: Identity, answer: AnswerWriter) -> None:
         """Answer one request. Raises FacadeError, InvalidRequest or UpstreamError."""
         meter = self._metrics.begin(ask.input, ask.model)
-        until = self._now() + self._deadline
+        until = self._loop.time() + self._deadline
         attempt = Attempt(ask, identity, answer, until, meter, patience=ask.patience)
         try:
             planned = self._routing.plan(ask.model, ask.constraints)
@@ -141,7 +137,7 @@ class Pipeline:
 
     async def _along(self, routes: Sequence[Route], chain: ModelSettings, attempt: Attempt) -> None:
         """The attempts of one request, until one is answered or its failure is the last."""
-        now = self._now
+        now = self._loop.time
         answer = attempt.answer
         holds_back = attempt.ask.streamed and chain.commit == "complete"
         course = Course(

@@ -47,6 +47,21 @@ class Prompt(asyncio.Future[T]):
             resume()
 
 
+class Loop:
+    """The one that runs when it is first asked for: to ask which one runs is a system call."""
+
+    def __init__(self) -> None:
+        self._known: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        if self._known is None:
+            self._known = asyncio.get_running_loop()
+        return self._known
+
+    def time(self) -> float:
+        return self.get().time()
+
+
 class Askings(Generic[T]):
     """One asking at a time about each name, for all who wait; it ends when the last has left."""
 

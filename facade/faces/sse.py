@@ -32,7 +32,7 @@ def event(json: bytes) -> bytes:
     """One event; `json` has no LF or CR (JSON encoders write none). Several are BETWEEN apart."""
     if not json.isascii():
         for end, escaped in _LINE_ENDS.items():
-            if end[-1:] in json:  # one byte is found far sooner than three
+            if end[-1] in json:  # one byte is found far sooner than three
                 json = json.replace(end, escaped)
     return b"data: %b\n\n" % json
 

@@ -22,18 +22,19 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 class ConnectedAnswer(Stepped, Written):
     """The Answer of one request on a connection of our own server, and the work that gives it."""
 
-    keep_alive = True  # the connection serves another request after it
-    _chunked = False
-    _head = b""
-    _turn: asyncio.Handle | None = None
-    _sent: Wait[None] | None = None
-
     def __init__(self, connection: Connection, stalls: Stalls) -> None:
-        super().__init__(stalls)
+        Stepped.__init__(self)
+        Written.__init__(self, stalls)
+        self.keep_alive = True  # the connection serves another request after it
         self._connection = connection
+        self._chunked = False
+        self._head = b""
+        self._turn: asyncio.Handle | None = None
+        self._sent: Wait[None] | None = None
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        head = self._begun(status, headers, {"content-length": str(len(body))})
+        self.headers["content-length"] = str(len(body))
+        head = self._begun(status, headers)
         if len(body) <= SLICE and not self._connection.paused:
             self.ended = True
             self._finish(head + body)
@@ -45,8 +46,9 @@ class ConnectedAnswer(Stepped, Written):
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self._chunked = self._connection.chunked
-        framing = {"transfer-encoding": "chunked"} if self._chunked else {}
-        self._head = self._begun(status, headers, framing)
+        if self._chunked:
+            self.headers["transfer-encoding"] = "chunked"
+        self._head = self._begun(status, headers)
         self._send_soon()
 
     def write(self, data: bytes) -> None:
@@ -96,11 +98,10 @@ class ConnectedAnswer(Stepped, Written):
         if not self.complete:
             self._stalls.begin(self)
 
-    def _begun(self, status: int, headers: Mapping[str, str], framing: Mapping[str, str]) -> bytes:
+    def _begun(self, status: int, headers: Mapping[str, str]) -> bytes:
         """The head of the answer."""
         self.status = status
-        self.headers |= headers
-        self.headers |= framing
+        self.headers.update(headers)
         if not self.keep_alive:
             self.headers["connection"] = "close"
         return self._connection.begin(status, self.headers)

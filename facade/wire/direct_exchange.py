@@ -45,19 +45,6 @@ class _Wait(Prompt[T]):
 class DirectExchange:
     """One request. `bodiless`: its answer has no body, whatever its head says (HEAD)."""
 
-    status = 0  # until the head is there
-
-    _line: Line | None = None
-    _opening: _Wait[Exchange] | None = None
-    _reading: _Wait[bytes] | None = None
-    _fault: ConnectionFault | None = None
-    _giving_up: asyncio.TimerHandle | None = None  # since it was released
-    _kept = _sent = False  # the line is a used one; the request is out
-    _complete = _lasting = False  # the reply is; the line may be used again
-    over = _paused = False  # nothing is held any more; the line is not read
-    _size = 0  # bytes that came since the last content was taken
-    _head = b""  # of the reply; without a status, what there is of it; empty until a byte came
-
     def __init__(self, pool: Pool, request: bytes, *, bodiless: bool) -> None:
         self._pool = pool
         self._request = request
@@ -65,6 +52,17 @@ class DirectExchange:
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         self._parser = HttpResponseParser(self)
+        self.status = 0  # until the head is there
+        self._head = b""  # without a status, what there is of it; empty until a byte came
+        self._size = 0  # bytes that came since the last content was taken
+        self._line: Line | None = None
+        self._opening: _Wait[Exchange] | None = None
+        self._reading: _Wait[bytes] | None = None
+        self._fault: ConnectionFault | None = None
+        self._giving_up: asyncio.TimerHandle | None = None  # since it was released
+        self._kept = self._sent = False  # the line is a used one; the request is out
+        self._complete = self._lasting = False  # the reply is; the line may be used again
+        self.over = self._paused = False  # nothing is held any more; the line is not read
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -72,10 +70,10 @@ class DirectExchange:
 
     def names(self, words: Sequence[str]) -> bool:
         head = self._head.decode("latin-1").lower()
-        return any(map(head.__contains__, words))
+        return any(word in head for word in words)
 
     def open(self) -> Wait[Exchange]:
-        opening: _Wait[Exchange] = _Wait(loop=self._pool.loop)
+        opening: _Wait[Exchange] = _Wait(loop=self._pool.loop.get())
         opening.exchange = self
         self._opening = opening
         self._pool.take(self)
@@ -88,7 +86,7 @@ class DirectExchange:
             return b""
         if self._fault is not None:
             raise self._fault
-        reading: _Wait[bytes] = _Wait(loop=self._pool.loop)
+        reading: _Wait[bytes] = _Wait(loop=self._pool.loop.get())
         reading.exchange = self
         if self.over:
             reading.cancel()
@@ -104,7 +102,7 @@ class DirectExchange:
         if self.over or self._giving_up is not None:
             return
         self._taken()
-        self._giving_up = self._pool.loop.call_later(A_MOMENT, self.drop)
+        self._giving_up = self._pool.loop.get().call_later(A_MOMENT, self.drop)
 
     # What the pool and the line tell
 

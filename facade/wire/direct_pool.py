@@ -12,6 +12,7 @@ import functools
 from collections import OrderedDict
 from typing import Protocol
 
+from facade.waits import Loop
 from facade.wire.direct_line import Line, Listener, connect
 from facade.wire.site import Site
 from facade.wire.upstream import KEEP_ALIVE
@@ -34,17 +35,13 @@ class Pool:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.loop = Loop()
         self._takers: set[Taker] = set()  # who have a place
         self._waiting: OrderedDict[Taker, None] = OrderedDict()
         self._connecting: dict[Taker, asyncio.Task[None]] = {}
         self._idle: dict[Line, float] = {}  # with the loop's time since when
         self._sweeping: asyncio.TimerHandle | None = None
         self._ends: set[asyncio.Future[None]] = set()  # of all that is under way
-
-    @functools.cached_property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The one that runs when it is first asked for: asking it each time is a system call."""
-        return asyncio.get_running_loop()
 
     def take(self, taker: Taker) -> None:
         """Start the taker on an idle line, or on a new one as soon as there is a place."""
@@ -137,7 +134,7 @@ class Pool:
         end.add_done_callback(self._ends.discard)
 
     def _sweep_at(self, when: float) -> None:
-        self._sweeping = self.loop.call_at(when, self._sweep)
+        self._sweeping = self.loop.get().call_at(when, self._sweep)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; the oldest come first."""

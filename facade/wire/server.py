@@ -117,7 +117,7 @@ class Protocol(HttpToolsProtocol):
             self._first, self._size = data[:LONGEST_REMEMBERED], 0
         self._size += len(data)
         # Java's client offers h2c with all it asks; the parser drops the body of an offer.
-        if self._in_head and b"\r\nupgrade:" in data.lower():
+        if self._in_head and data.lower().find(b"\r\nupgrade:") >= 0:
             data = _OFFER.sub(b"\r\nx-upgrade:", data)
             self._first = b""
         super().data_received(data)

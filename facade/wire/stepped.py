@@ -21,9 +21,11 @@ class Stepped:
     """
 
     _work: Coroutine[Any, Any, object]
-    _waits: Wait[Any] | None = None
-    _cancels = False  # at the next opportunity
-    _is_over = False
+
+    def __init__(self) -> None:
+        self._waits: Wait[Any] | None = None
+        self._cancels = False  # at the next opportunity
+        self._is_over = False
 
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         self._work = work

@@ -12,15 +12,14 @@ from facade.wire.connection import Stalls
 class Written:
     """The part of an answer that waits for its client."""
 
-    status: int | None = None
-    ended = False
-    complete = False  # nothing is left to be sent
-    left = False  # the client is gone
-    _held = 0
-    _room: Wait[None] | None = None
-
     def __init__(self, stalls: Stalls) -> None:
         self.headers: dict[str, str] = {}
+        self.status: int | None = None
+        self.ended = False
+        self.complete = False  # nothing is left to be sent
+        self.left = False  # the client is gone
+        self._held = 0
+        self._room: Wait[None] | None = None
         self._stalls = stalls
         self._pieces: list[bytes] = []
 
