@@ -59,7 +59,7 @@ class Loop:
         return self._known
 
     def time(self) -> float:
-        return self.get().time()
+        return (self._known or self.get()).time()
 
 
 class Askings(Generic[T]):

@@ -82,7 +82,7 @@ class Call:
 class Played:
     """An upstream whose calls are played by the test."""
 
-    dialect = None
+    dialect = describes = None
 
     def __init__(self, name: str) -> None:
         self.name = name
