@@ -84,3 +84,20 @@ def test_one_may_be_set_while_another_rings() -> None:
         assert [1, 2, 3] == rung
 
     run(test())
+
+
+def test_what_is_set_while_another_rings_does_not_delay_the_others() -> None:
+    async def test() -> None:
+        alarms = Alarms()
+        loop = asyncio.get_running_loop()
+        rung: list[float] = []
+
+        def ring() -> None:
+            rung.append(loop.time())
+
+        alarms.set(1, lambda: alarms.set(10, ring))
+        alarms.set(2, ring)
+        await asyncio.sleep(11)
+        assert [2, 10] == rung
+
+    run(test())
