@@ -182,7 +182,7 @@ class Pipeline:
     async def _attempt(self, route: Route, attempt: Attempt) -> None:
         """Ask one target, once, and give its answer."""
         ask, headers = attempt.ask, attempt.answer.headers
-        if attempt.number > 1:
+        if "x-facade-upstream" in headers:
             forget(headers)
         upstream = self._upstreams[route.upstream]
         headers["x-facade-upstream"] = upstream.name

@@ -56,6 +56,19 @@ async def test_a_busy_target_is_passed_over_where_the_alias_says_so(pair: Pair) 
         assert ("one", "1", None) == provenance(await ask(facade, "POST", CHAT, chat(ALIAS)))
 
 
+async def test_what_a_busy_target_ignores_is_not_said_of_the_one_that_answers(pair: Pair) -> None:
+    links = [Link(pair.one.url, "ollama", "slots = 1"), Link(pair.two.url)]
+    async with serving(chain(pair.folder, *links, busy=NEXT), pair.one) as facade:
+        running = await held(facade, pair.one, "one")
+        moved = await ask(facade, "POST", CHAT, chat(ALIAS, store=True))
+        assert ("two", "1", "busy") == provenance(moved)
+        assert "x-facade-warning" not in moved.headers
+        pair.one.release()
+        assert 200 == (await running).status
+        first = await ask(facade, "POST", CHAT, chat(ALIAS, store=True))
+        assert "store is ignored: nothing is kept" == first.headers["x-facade-warning"]
+
+
 async def test_where_all_are_busy_the_shortest_line_is_waited_in(pair: Pair) -> None:
     async with slotted(pair, busy=NEXT) as facade:
         asked = [await held(facade, pair.one, "one"), await held(facade, pair.two, "two")]
