@@ -33,8 +33,9 @@ class ConnectedAnswer(Stepped, Written):
         self._sent: Wait[None] | None = None
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.headers.update(headers)
         self.headers["content-length"] = str(len(body))
-        head = self._begun(status, headers)
+        head = self._begun(status)
         if len(body) <= SLICE and not self._connection.paused:
             self.ended = True
             self._finish(head + body)
@@ -46,9 +47,10 @@ class ConnectedAnswer(Stepped, Written):
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self._chunked = self._connection.chunked
+        self.headers.update(headers)
         if self._chunked:
             self.headers["transfer-encoding"] = "chunked"
-        self._head = self._begun(status, headers)
+        self._head = self._begun(status)
         self._send_soon()
 
     def write(self, data: bytes) -> None:
@@ -98,10 +100,9 @@ class ConnectedAnswer(Stepped, Written):
         if not self.complete:
             self._stalls.begin(self)
 
-    def _begun(self, status: int, headers: Mapping[str, str]) -> bytes:
+    def _begun(self, status: int) -> bytes:
         """The head of the answer."""
         self.status = status
-        self.headers.update(headers)
         if not self.keep_alive:
             self.headers["connection"] = "close"
         return self._connection.begin(status, self.headers)

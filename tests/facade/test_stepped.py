@@ -18,6 +18,7 @@ class _Work(Stepped):
     """Who awaits it waits for its end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.times: Ended = []
         self._end_of_it = asyncio.Event()
 
