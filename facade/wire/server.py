@@ -35,7 +35,7 @@ _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hu
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
 _MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answered
 _LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
-_OFFER: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+_OFFER: Final = re.compile(rb"(?<=\r\n)(?=upgrade:)", re.IGNORECASE)
 
 
 class _Shared:
@@ -116,14 +116,29 @@ class Protocol(HttpToolsProtocol):
         if self._between:
             self._first, self._size = data[:LONGEST_REMEMBERED], 0
         self._size += len(data)
-        # Java's client offers h2c with all it asks; the parser drops the body of an offer.
         if self._in_head and data.lower().find(b"\r\nupgrade:") >= 0:
-            data = _OFFER.sub(b"\r\nx-upgrade:", data)
             self._first = b""
-        super().data_received(data)
+            self._pass_over_offers(data)
+        else:
+            super().data_received(data)
         if self._whole is not None:
             read, self._whole = self._whole, None
             self._answer(read)
+
+    def _pass_over_offers(self, data: bytes) -> None:
+        """Java's client offers h2c with all it asks; the parser drops the body of an offer.
+
+        What only looks like one in a body stays as it is: only the parser knows where heads end.
+        """
+        first, *others = _OFFER.split(data)
+        super().data_received(first)
+        for each in others:
+            if not self.transport.is_closing():
+                super().data_received(b"x-" + each if self._in_head else each)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An offer that came in two reads: nobody knows any more where its body ends."""
+        self.cycle.keep_alive = False
 
     def _answer(self, read: Reading) -> None:
         visit, body = read.visit, b"".join(read.pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Final
 
@@ -67,6 +68,32 @@ async def test_an_offer_to_speak_another_protocol_is_passed_over(
         assert 200 == (await answer_of(conversation)).status
         conversation.writer.write(request("POST", CHAT, body, **headers))
         assert 200 == (await answer_of(conversation)).status
+
+
+async def test_what_looks_like_an_offer_in_a_body_stays_as_it_is(facade: Facade) -> None:
+    """Behind a proxy the end of a longer body would be a request that somebody else has sent."""
+    body = b"\r\nupgrade:" * 14 + b"GET /readyz HTTP/1.1\r\n\r\n" * 2
+    async with sent_raw(facade, request("POST", CHAT, body)) as conversation:
+        assert 400 == (await answer_of(conversation)).status
+        conversation.writer.write(request("GET", "/nope"))
+        assert 404 == (await answer_of(conversation)).status
+
+
+async def test_an_offer_in_two_reads_is_the_connections_last_request(
+    facade: Facade, model: str
+) -> None:
+    """The parser takes what follows its head for the other protocol."""
+    body = json.dumps(chat(model)).encode()
+    headers = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c"}
+    sent = request("POST", CHAT, body, **headers)
+    cut = sent.index(b"grade: h2c")
+    async with sent_raw(facade, sent[:cut]) as conversation:
+        await facade.until(lambda: facade.of_a_head == cut)
+        conversation.writer.write(sent[cut:])
+        answer = await answer_of(conversation)
+        with pytest.raises(asyncio.IncompleteReadError):
+            await conversation.until_blank()
+    assert (400, "close") == (answer.status, answer.headers["connection"])
 
 
 async def test_a_client_of_http_1_0_is_answered_and_let_go(facade: Facade) -> None:
