@@ -38,15 +38,8 @@ _LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
 _OFFER: Final = re.compile(rb"(?<=\r\n)(?=upgrade:)", re.IGNORECASE)
 
 
-class _Shared:
-    """What the connections of a server share: the timer of the idle ones, and the heads."""
-
-    def __init__(self, config: Config) -> None:
-        self.idle = Stalls(config.timeout_keep_alive)
-        self.heads = Heads()
-
-
-_shared: Final[WeakKeyDictionary[Config, _Shared]] = WeakKeyDictionary()
+# What the connections of a server share: the timer of the idle ones, and the heads.
+_shared: Final[WeakKeyDictionary[Config, tuple[Stalls, Heads]]] = WeakKeyDictionary()
 
 
 class Protocol(HttpToolsProtocol):
@@ -66,6 +59,7 @@ class Protocol(HttpToolsProtocol):
     _reading: Reading | None = None
     _whole: Reading | None = None  # that has just been read
     _answering: Visit | None = None
+    _running: Any = None  # the latest that ASGI answers; `cycle` is the last that stands in line
     _remembered: Remembered | None = None
     _part = b""  # of a request with that head
     _began = 0.0  # which came then, by time.perf_counter
@@ -73,8 +67,8 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, *more: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(config, server_state, *more, **named)
         self._busy: Mapping[bytes, Busy] = getattr(self.app, "busy", {})
-        shared = _shared.get(config) or _shared.setdefault(config, _Shared(config))
-        self._idle, self._heads = shared.idle, shared.heads
+        made = _shared.get(config) or (Stalls(config.timeout_keep_alive), Heads())
+        self._idle, self._heads = _shared[config] = made
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -126,10 +120,7 @@ class Protocol(HttpToolsProtocol):
             self._answer(read)
 
     def _pass_over_offers(self, data: bytes) -> None:
-        """Java's client offers h2c with all it asks; the parser drops the body of an offer.
-
-        What only looks like one in a body stays as it is: only the parser knows where heads end.
-        """
+        """Those in heads, as Java's client makes with all it asks: they would lose their bodies."""
         first, *others = _OFFER.split(data)
         super().data_received(first)
         for each in others:
@@ -143,6 +134,7 @@ class Protocol(HttpToolsProtocol):
     def _answer(self, read: Reading) -> None:
         visit, body = read.visit, b"".join(read.pieces)
         head = self._first[: self._size - len(body)]
+        self._first = b""
         if len(head) + len(body) == self._size:  # nothing stands behind it
             self._remembered = remembered(read.busy, read.entered, head)
         self._serve(visit, read.entered(body, visit, read.began))
@@ -225,15 +217,22 @@ class Protocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self._first = b""
         if 0 < len(self.pipeline) < _MOST_IN_LINE:
             self.flow.resume_reading()  # or nobody would see that the client leaves
         # The task that answers has been made, and runs when this read is taken apart.
         extensions: dict[str, Any] = {ABORT: self.transport.abort}
         self.scope["extensions"] = extensions
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     # What the transport tells
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.pipeline and self._running is not None:
+            self.cycle = self._running  # which uvicorn tells
         super().connection_lost(exc)
         self._idle.end(self)
         self.gone = True
@@ -296,5 +295,6 @@ class Protocol(HttpToolsProtocol):
 
     def stalled(self) -> None:
         """It is long since the last answer."""
-        if self._free and self._between and not self._part:
+        rests = self._between or not self._in_head  # or nobody waits for what is left of a body
+        if self._free and rests and not self._part:
             self.timeout_keep_alive_handler()

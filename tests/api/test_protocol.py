@@ -122,6 +122,20 @@ async def test_who_leaves_with_another_request_in_line_stops_the_upstream(
     await facade.idle()
 
 
+async def test_who_leaves_in_the_middle_of_the_line_stops_the_upstream(
+    facade: Facade, path: str, model: str
+) -> None:
+    one = request("POST", CHAT, json.dumps(chat(model)).encode())
+    facade.fake.fault(faults.Status(400), path=path)
+    facade.fake.fault(faults.HangBeforeHeaders(), path=path, times=None)
+    facade.fake.release()
+    async with sent_raw(facade, one + one + one):
+        asked = await facade.fake.came(2, path=path)
+    await facade.fake.hung_up(asked, within=5)
+    assert 2 == len(facade.fake.requests_to(path))
+    await facade.idle()
+
+
 async def test_a_body_may_be_sent_when_it_is_asked_for(facade: Facade, model: str) -> None:
     body = json.dumps(chat(model)).encode()
     head, _ = request("POST", CHAT, body, expect="100-continue").split(b"\r\n\r\n")

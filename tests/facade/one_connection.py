@@ -48,7 +48,7 @@ class Application:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
         body = b""
-        more = True
+        more = scope["path"] != "/refused"
         while more:
             message = await receive()
             if message["type"] != "http.request":

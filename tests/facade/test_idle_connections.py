@@ -14,6 +14,7 @@ KEPT: Final = 40  # seconds
 HEAD: Final = b"POST /busy HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
 WHOLE: Final = HEAD + b"abc"
 ELSEWHERE: Final = b"GET /other HTTP/1.1\r\nhost: a\r\n\r\n"
+UNREAD: Final = HEAD.replace(b"busy", b"refused") + b"a"  # is answered before its body is whole
 
 
 def _closed_after(*reads: bytes, then: float = 2 * KEPT) -> bool:
@@ -38,7 +39,15 @@ def _closed_after(*reads: bytes, then: float = 2 * KEPT) -> bool:
 
 @pytest.mark.parametrize(
     "reads",
-    [[WHOLE], [WHOLE, WHOLE], [ELSEWHERE], [WHOLE, ELSEWHERE, WHOLE], [WHOLE, HEAD, b"abc"]],
+    [
+        [WHOLE],
+        [WHOLE, WHOLE],
+        [ELSEWHERE],
+        [WHOLE, ELSEWHERE, WHOLE],
+        [WHOLE, HEAD, b"abc"],
+        [UNREAD],
+        [WHOLE, UNREAD],
+    ],
 )
 def test_one_that_asks_no_more_is_closed(reads: list[bytes]) -> None:
     assert not _closed_after(*reads, then=KEPT - 1)
