@@ -25,7 +25,8 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Positive = Annotated[int, Meta(ge=1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 Input = str | list[str | int | list[int]]  # text, texts, tokens, or lists of tokens
-Name = Annotated[str, Meta(min_length=1, max_length=512)]  # a thousand are remembered
+LONGEST_NAME: Final = 512  # characters of a model's: a thousand of them are remembered
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 Stop = str | Annotated[list[str], Meta(max_length=4)]
 
 

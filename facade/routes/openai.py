@@ -15,7 +15,7 @@ import msgspec
 
 from adapters.dialect import Completes, Dialect, Embeds, Encoded, Reply, Target
 from adapters.errors import InvalidRequest
-from adapters.wire import CompletionCall, Message
+from adapters.wire import LONGEST_NAME, CompletionCall, Message
 from facade import needs, tokens
 from facade.ask import Ask, Face, Identity
 from facade.auth import Caller, may
@@ -172,6 +172,8 @@ class OpenAIFace:
         """The model whose id stands in the path, by any name that it can be asked for."""
         wanted = request.path.removeprefix("/v1/models/")
         self._check(request.caller, wanted)
+        if len(wanted) > LONGEST_NAME:
+            raise self._routing.unknown(wanted)
         models = await self._listed(request.caller)
         said = models.get(wanted) if self._offers(request.caller, wanted) else None
         said = said or await self._routed(request.caller, wanted)
