@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from facade.limits import shared
 from tests.api.asking import Conversation, Json, answer_of, chat, opened
 from tests.api.chains import refused
 from tests.api.limited import CHAT, KEY, asked, left
@@ -76,7 +77,9 @@ LIMITS: Final = f'"{ROOM} tokens/year", "{ROOM}/year", "{PLACES} concurrent"'
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest) -> Iterator[str]:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """One that is never given up: what a trip that took too long leaves only drains by itself."""
+    monkeypatch.setattr(shared, "_PATIENCE", 30.0)
     with server.running() as url:
         yield url
 
@@ -127,7 +130,7 @@ async def befall(fake: FakeUpstream, chance: random.Random) -> None:
 
 async def check(facade: Facade, fake: FakeUpstream, used: int) -> None:
     """Nothing is left of what was reserved: not of tokens, and not of places."""
-    await facade.idle()
+    await written(facade, fake)
     fake.reset()
     answer = await asked(facade, "careful", max_tokens=1)
     assert 200 == answer.status
@@ -143,6 +146,19 @@ async def check(facade: Facade, fake: FakeUpstream, used: int) -> None:
         client.leave()
     for conversation in held:
         await conversation.__aexit__(None, None, None)
+    await facade.idle()
+
+
+async def written(facade: Facade, fake: FakeUpstream) -> None:
+    """Return when no request is under way, nor what a store has to be told of one.
+
+    A shared store is told in turn, and what its caller left while it was taken is given back once
+    it is taken: all of that stands before a request that comes after one that failed.
+    """
+    await facade.idle()
+    fake.reset()
+    fake.fault(faults.Status(500))
+    await asked(facade, "openai/llama3.1")
     await facade.idle()
 
 
