@@ -75,5 +75,5 @@ class Alarms(Loop):
                 self._off -= 1
             else:
                 ring()
-        if self._heap and (self._timer is None or self._heap[0].at < self._next):
+        if self._heap and (self._heap[0].at < self._next or self._timer is None):
             self._wake_at(self._heap[0].at)
