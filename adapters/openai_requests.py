@@ -187,7 +187,7 @@ def _request(
     if own:
         path = own.replace("{model}", _NOT_IN_A_SEGMENT.sub(_quoted, target.model))
     body = call.body
-    if changes == _COUNTED and body.find(b'"stream_options"') < 0:
+    if changes == _COUNTED and _says_nothing_of_counts(body):
         body, changes = _counting(body), Inside()
     if call.request.model != target.model:
         if not changes and body.count(b'"model"') == 1 and body.find(b"\\u006") < 0:
@@ -200,6 +200,11 @@ def _request(
 
 _COUNTED: Final = Inside(stream_options=Inside(include_usage=True))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*"')
+
+
+def _says_nothing_of_counts(body: bytes) -> bool:
+    """Not in escapes either."""
+    return body.find(b'"stream_options"') < 0 and body.find(b"\\u00") < 0
 
 
 def _counting(body: bytes) -> bytes:

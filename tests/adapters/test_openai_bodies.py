@@ -33,8 +33,9 @@ def test_a_stream_that_says_nothing_of_counts_asks_for_them_at_its_end() -> None
 @pytest.mark.parametrize(
     "said", ["null", "{}", '{"include_usage":false}', '{"include_usage":null,"x":[1]}']
 )
-def test_a_stream_that_wants_no_counts_is_counted_all_the_same(said: str) -> None:
-    body = sent(f'{{"model":"ours","stream_options":{said},{MESSAGES},"stream":true}}')
+@pytest.mark.parametrize("name", ["stream_options", "stream\\u005foptions", "\\u0073tream_options"])
+def test_a_stream_that_wants_no_counts_is_counted_all_the_same(name: str, said: str) -> None:
+    body = sent(f'{{"model":"ours","{name}":{said},{MESSAGES},"stream":true}}')
     options = json.loads(body)["stream_options"]
     assert (1, True) == (body.count(b"stream_options"), options.pop("include_usage"))
     kept = json.loads(said) or {}
