@@ -67,8 +67,8 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, *more: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(config, server_state, *more, **named)
         self._busy: Mapping[bytes, Busy] = getattr(self.app, "busy", {})
-        made = _shared.get(config) or (Stalls(config.timeout_keep_alive), Heads())
-        self._idle, self._heads = _shared[config] = made
+        new = (Stalls(config.timeout_keep_alive), Heads())
+        self._idle, self._heads = _shared.setdefault(config, new)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""
@@ -221,8 +221,7 @@ class Protocol(HttpToolsProtocol):
         if 0 < len(self.pipeline) < _MOST_IN_LINE:
             self.flow.resume_reading()  # or nobody would see that the client leaves
         # The task that answers has been made, and runs when this read is taken apart.
-        extensions: dict[str, Any] = {ABORT: self.transport.abort}
-        self.scope["extensions"] = extensions
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # ASGI: any
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         self._running = cycle

@@ -168,9 +168,7 @@ async def test_a_name_that_nobody_has_is_404(fake: FakeUpstream, tmp_path: Path,
     assert [] == fake.requests_to("/api/chat")
 
 
-async def test_a_name_that_is_too_long_to_be_remembered_is_none(
-    fake: FakeUpstream, tmp_path: Path
-) -> None:
+async def test_a_name_of_too_many_bytes_is_none(fake: FakeUpstream, tmp_path: Path) -> None:
     async with serving(settings(tmp_path, both(fake) + ALIASES), fake) as facade:
         told = [await ask(facade, "GET", f"{LIST}/x-{'n' * (size - 4)}-y") for size in (512, 513)]
     assert [200, 404] == [answer.status for answer in told]
