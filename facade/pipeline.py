@@ -16,7 +16,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Final
 
 from msgspec import Struct
 
@@ -46,7 +45,6 @@ from facade.wire.held_back import HeldBack
 from facade.wire.kept_alive import Silences
 
 _log = logging.getLogger(__name__)
-JSON: Final = {"content-type": "application/json"}
 
 
 class Policy(Struct, frozen=True):
