@@ -215,9 +215,10 @@ class SharedStore:
         keys: list[str] = []
         given: list[str | int] = [lease.id]
         for index, bucket, change in owed(lease, tokens):
-            lease.used[index] = max(lease.used[index] + change, 0)
-            keys.append(PREFIX + bucket.key)
-            given += bucket.limit.rate, change
+            if change:
+                lease.used[index] = max(lease.used[index] + change, 0)
+                keys.append(PREFIX + bucket.key)
+                given += bucket.limit.rate, change
         if keys:
             self._send(_Call(self._settle, keys, given, _ignore))
 

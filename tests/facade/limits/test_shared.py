@@ -9,7 +9,7 @@ import pytest
 from valkey.asyncio import Valkey
 
 from facade.errors import LimitsUnavailable
-from facade.limits.buckets import Bucket, Lease, Refusal
+from facade.limits.buckets import Bucket, Lease, Refusal, Tokens
 from facade.limits.grammar import parse
 from facade.limits.shared import PREFIX, SharedStore, connected
 from facade.waits import result_of
@@ -195,6 +195,18 @@ async def test_a_store_that_hangs_is_a_503_soon_and_works_again_after() -> None:
             ample = Bucket("key", "agents", parse("9/hour"))
             assert await result_of(store.take(Lease((ample,)))) is None
             await store.close()
+
+
+async def test_what_used_as_much_as_it_reserved_does_not_ask_the_server_again() -> None:
+    with server.running() as url:
+        client = connected(url)
+        store = SharedStore(client)
+        lease = Lease((Bucket("key", "agents", parse("9 tokens/hour")), HOURLY), Tokens(3, 3, 3))
+        assert await result_of(store.take(lease)) is None
+        store.settle(lease, 3)
+        await store.written()
+        assert 1 == (await client.info("commandstats"))["cmdstat_eval"]["calls"]
+        await store.close()
 
 
 async def test_a_closed_store_has_written_what_was_settled(client: Valkey) -> None:
