@@ -65,7 +65,8 @@ class MemoryStore:
             drained = now * bucket.limit.rate
             end = max(max(levels.get(bucket, 0), drained) + change, drained)
             lease.used[index] = end - drained
-            ends.append((levels, bucket, end))
+            if end > drained or bucket in levels:
+                ends.append((levels, bucket, end))
         _keep(ends, now)
 
     async def close(self) -> None:

@@ -55,6 +55,18 @@ def test_a_flood_of_addresses_forgets_addresses_and_no_key(
     assert isinstance(store.take(Lease((address(999, "1/day"),))), Refusal)
 
 
+def test_a_bucket_that_was_forgotten_and_is_given_back_takes_nobodys_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "MOST", 2)
+    store = MemoryStore(Clock())
+    leases = [Lease((address(number, "1/day"),)) for number in range(3)]
+    assert [None] * 3 == [store.take(lease) for lease in leases]
+    (forgotten,) = (each for each in leases if store.share(each.buckets[0]) == 0)
+    store.settle(forgotten, None)
+    assert 2 == sum(store.share(lease.buckets[0]) for lease in leases)
+
+
 def test_debt_of_a_bucket_that_was_dropped_meanwhile_is_kept() -> None:
     clock = Clock()
     store = MemoryStore(clock)
