@@ -22,14 +22,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from facade.errors import BadRequest
-from facade.wire.connection import Heads, Stalls, header_lines
+from facade.wire.connection import Heads, Stalls
 from facade.wire.head import ABORT, LONGEST_REMEMBERED, Busy, Head, Headers, Remembered, remembered
 from facade.wire.stepped import Stepped
-from facade.wire.visit import Reading, Visit
+from facade.wire.visit import Reading, Visit, refusal
 
 _LONGEST_HEAD: Final = 256 * 1024  # bytes, in whole reads; clients send some hundred
 _MOST_UNSENT: Final = 64 * 1024  # bytes that the system holds for a client that does not take them
@@ -145,15 +144,10 @@ class Protocol(HttpToolsProtocol):
         visit.begin(work)
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP is told like every error."""
-        failure = BadRequest(msg, code="invalid_http")
-        body = failure.body()
-        headers = failure.headers() | {
-            "x-request-id": f"req_{secrets.token_hex(12)}",
-            "content-length": str(len(body)),
-            "connection": "close",
-        }
-        self.transport.write(STATUS_LINE[400] + header_lines(headers) + b"\r\n" + body)
+        """What is not HTTP is told like every error, but not in the midst of an answer."""
+        cycle = self._answering or self._running
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(refusal(msg, f"req_{secrets.token_hex(12)}"))
         self.transport.close()
 
     # What the parser sees

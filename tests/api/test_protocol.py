@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.api.asking import answer_of, chat, request, sent_raw
+from tests.api.asking import answer_of, chat, request, rest_of, sent_raw
 from tests.api.serving import Facade
 from tests.fake_upstream import faults
 
@@ -38,6 +38,21 @@ async def test_what_is_not_http_is_a_400_in_our_form(sent: bytes, facade: Facade
         answer.headers["connection"],
     )
     assert answer.headers["x-request-id"].startswith("req_")
+    await facade.idle()
+
+
+async def test_what_is_not_http_adds_nothing_to_an_answer_under_way(
+    facade: Facade, path: str, model: str
+) -> None:
+    """Words of ours would stand where its client reads the upstream's."""
+    facade.fake.fault(faults.HangAfter(3), path=path)
+    body = json.dumps(chat(model, stream=True)).encode()
+    async with sent_raw(facade, request("POST", CHAT, body)) as conversation:
+        assert 200 == (await conversation.head())[0]
+        await conversation.piece()
+        conversation.writer.write(b"hello\r\n\r\n")
+        with pytest.raises(EOFError):
+            await rest_of(conversation)
     await facade.idle()
 
 
