@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.errors import broken
+
 _object = msgspec.json.Decoder(dict[str, Raw] | None)
 _array = msgspec.json.Decoder(list[Raw])
 
@@ -22,9 +24,12 @@ def patched(json: bytes, changes: Inside) -> bytes:
     """`json` with fields replaced or added; the very same bytes where there are no changes.
 
     None removes a field (Raw null writes one), an Inside changes what is in it; an object is
-    made where none is.
+    made where none is. Raises UpstreamError for names that are no text: callers' are.
     """
-    return _changed(json, changes) if changes else json
+    try:
+        return _changed(json, changes) if changes else json
+    except UnicodeDecodeError as error:
+        raise broken("the upstream sent what is no text") from error
 
 
 def _changed(json: bytes, changes: Inside) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from adapters.errors import Kind, UpstreamError
 from adapters.patching import Inside, patched
 from adapters.wire import NULL
 
@@ -22,3 +25,9 @@ def test_patching_goes_into_objects_and_arrays() -> None:
 def test_without_changes_the_bytes_are_the_same() -> None:
     json_ = b' { "a" : 1 } '
     assert json_ is patched(json_, Inside())
+
+
+def test_names_that_are_no_text_are_the_upstreams_fault() -> None:
+    with pytest.raises(UpstreamError) as told:
+        patched(b'{"a":1,"\xff":2}', Inside(a=2))
+    assert Kind.BROKEN is told.value.kind
