@@ -296,11 +296,3 @@ def test_a_listing_that_is_none_is_broken(body: bytes) -> None:
 def test_a_listing_that_is_an_error_says_why() -> None:
     with pytest.raises(UpstreamError, match="no such account"):
         OPENAI.decode_models(b'{"message":"no such account"}')
-
-
-def test_a_name_that_is_no_text_in_an_event_that_has_to_be_mended_is_told_as_broken() -> None:
-    stream = OpenAIStream(CHAT, REPLY)
-    mended = event('{"content":"a"}', more=',"\udcff":1').encode("utf-8", "surrogateescape")
-    with pytest.raises(UpstreamError) as told:
-        stream.feed(b"data: " + mended + b"\n\n")
-    assert Kind.BROKEN is told.value.kind

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.dialect import Reply
 from adapters.errors import Kind, UpstreamError
+from adapters.openai_stream import CHAT, OpenAIStream
 from adapters.patching import Inside, patched
 from adapters.wire import NULL
 
@@ -30,4 +32,12 @@ def test_without_changes_the_bytes_are_the_same() -> None:
 def test_names_that_are_no_text_are_the_upstreams_fault() -> None:
     with pytest.raises(UpstreamError) as told:
         patched(b'{"a":1,"\xff":2}', Inside(a=2))
+    assert Kind.BROKEN is told.value.kind
+
+
+def test_so_they_are_in_an_event_of_a_stream_that_has_to_be_mended() -> None:
+    stream = OpenAIStream(CHAT, Reply(id="0" * 24, created=5, model="m"))
+    event = b'data: {"id":"x","model":"m","\xff":1,"choices":[{"delta":{"content":"a"}}]}\n\n'
+    with pytest.raises(UpstreamError) as told:
+        stream.feed(event)
     assert Kind.BROKEN is told.value.kind
