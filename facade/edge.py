@@ -23,6 +23,7 @@ from facade.auth import ANYBODY, Address, Caller, Keyring, Networks, address_of,
 from facade.errors import FacadeError, Forbidden, MethodNotAllowed, Stopping, Unauthorized, told
 from facade.faces import sse
 from facade.listening import ServerSettings
+from facade.waits import next_stage
 from facade.wire.answer import Answer, AnswerWriter
 from facade.wire.asgi import AsgiAnswer, read_body
 from facade.wire.connection import Stalls
@@ -158,6 +159,7 @@ class Edge:
         status = None
         try:
             try:
+                await next_stage()
                 await handle(request, answer)
             except Exception as error:  # noqa: BLE001 - the border: the caller is told of any
                 _tell(error, answer)

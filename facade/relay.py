@@ -23,6 +23,7 @@ from facade.held import Held
 from facade.limits.charges import Counted
 from facade.slots import take_slot
 from facade.upstreams import Answering, Upstream
+from facade.waits import next_stage
 from facade.wire.answer import warn
 
 JSON: Final = {"content-type": "application/json"}
@@ -57,6 +58,7 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
+        await next_stage()
         answering = await upstream.open(
             call, reply, held, attempt.until, local_only=asked.local_only
         )
@@ -64,6 +66,7 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
             slot.begun()
         if attempt.stopwatch:
             attempt.stopwatch()
+        await next_stage()
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
     finally:
         limits = upstream.limits(reply.model)

@@ -23,7 +23,7 @@ class ConnectedAnswer(Stepped, Written):
     """The Answer of one request on a connection of our own server, and the work that gives it."""
 
     def __init__(self, connection: Connection, stalls: Stalls) -> None:
-        Stepped.__init__(self)
+        Stepped.__init__(self, connection.cohort)
         Written.__init__(self, stalls)
         self.keep_alive = True  # the connection serves another request after it
         self._connection = connection

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from facade.waits import Cohort
 from facade.wire.stepped import Stepped
 
 SLICE: Final = 64 * 1024  # bytes a write: a client that takes this much is not idle
@@ -62,11 +63,12 @@ class Connection(Protocol):
     """A client's connection, of which one request waits for its answer.
 
     `chunked`: how a stream is framed; else it ends with the connection, for HTTP/1.0. `paused`:
-    the client has not taken what was written.
+    the client has not taken what was written. `cohort`: of all connections of its server.
     """
 
     chunked: bool
     paused: bool
+    cohort: Cohort
 
     def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
         """The head of the answer, to be written first. The server adds headers of its own."""

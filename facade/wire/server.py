@@ -25,6 +25,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from facade.waits import Cohort
 from facade.wire.connection import Heads, Stalls
 from facade.wire.head import ABORT, LONGEST_REMEMBERED, Busy, Head, Headers, Remembered, remembered
 from facade.wire.stepped import Stepped
@@ -37,8 +38,8 @@ _LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
 _OFFER: Final = re.compile(rb"(?<=\r\n)(?=upgrade:)", re.IGNORECASE)
 
 
-# What the connections of a server share: the timer of the idle ones, and the heads.
-_shared: Final[WeakKeyDictionary[Config, tuple[Stalls, Heads]]] = WeakKeyDictionary()
+# What the connections of a server share: the timer of the idle ones, the heads, who is ready.
+_shared: Final[WeakKeyDictionary[Config, tuple[Stalls, Heads, Cohort]]] = WeakKeyDictionary()
 
 
 class Protocol(HttpToolsProtocol):
@@ -66,8 +67,8 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, *more: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(config, server_state, *more, **named)
         self._busy: Mapping[bytes, Busy] = getattr(self.app, "busy", {})
-        new = (Stalls(config.timeout_keep_alive), Heads())
-        self._idle, self._heads = _shared.setdefault(config, new)
+        new = (Stalls(config.timeout_keep_alive), Heads(), Cohort())
+        self._idle, self._heads, self.cohort = _shared.setdefault(config, new)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         """The system would take megabytes, and hide for a long time that a client moves."""

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from facade.waits import Prompt, Wait
+from facade.waits import Cohort, Prompt, Wait
 
 
 class Stepped:
@@ -22,7 +22,8 @@ class Stepped:
 
     _work: Coroutine[Any, Any, object]
 
-    def __init__(self) -> None:
+    def __init__(self, cohort: Cohort) -> None:
+        self._cohort = cohort
         self._waits: Wait[Any] | None = None
         self._cancels = False  # at the next opportunity
         self._is_over = False
@@ -61,17 +62,20 @@ class Stepped:
         return True
 
     def _await(self, wait: Wait[Any] | None) -> None:
-        if wait is None:  # a bare yield, as of asyncio.sleep(0)
-            asyncio.get_running_loop().call_soon(self.step)
+        if wait is None:  # the next stage
+            self._cohort.add(self.step)
             return
         wait._asyncio_future_blocking = False  # noqa: SLF001 - as tasks tell that they have it
         self._waits = wait
         if isinstance(wait, Prompt):
-            wait.resume = self.step
+            wait.resume = self._go_on
         else:
             wait.add_done_callback(self.step)
         if self._cancels and wait.cancel():
             self._cancels = False
+
+    def _go_on(self) -> None:
+        self._cohort.add(self.step)
 
     def _end(self) -> None:
         self._is_over = True

@@ -11,6 +11,7 @@ from typing import Any
 from facade.auth import Keyring
 from facade.edge import Edge, Request
 from facade.listening import ServerSettings
+from facade.waits import Cohort
 from facade.wire.answer import Answer, AnswerWriter
 from facade.wire.asgi import AsgiAnswer
 from facade.wire.connected_answer import ConnectedAnswer
@@ -81,6 +82,7 @@ class SlowConnection(SlowClient):
     def __init__(self, *, chunked: bool = False) -> None:
         super().__init__()
         self.chunked = chunked
+        self.cohort = Cohort()
         self.paused = False
         self.written: list[bytes] = []
         self.finished = self.aborted = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from facade.waits import Prompt
+from facade.waits import Cohort, Prompt, next_stage
 from facade.wire.stepped import Stepped
 
 Ended = list[Stepped]
@@ -17,8 +17,8 @@ Ended = list[Stepped]
 class _Work(Stepped):
     """Who awaits it waits for its end."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, cohort: Cohort | None = None) -> None:
+        super().__init__(cohort or Cohort())
         self.times: Ended = []
         self._end_of_it = asyncio.Event()
 
@@ -177,7 +177,83 @@ async def test_what_it_raises_is_told_to_the_loop() -> None:
     assert isinstance(said["exception"], ZeroDivisionError)
 
 
-async def test_what_is_prompt_resumes_it_before_it_has_been_set() -> None:
+async def test_all_who_are_ready_come_as_far_before_one_goes_on() -> None:
+    cohort = Cohort()
+    wait: Prompt[str] = Prompt()
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        seen.append(name + " began")
+        await next_stage()
+        seen.append(name + await wait)
+        await next_stage()
+        seen.append(name + " ended")
+
+    both = _Work(cohort), _Work(cohort)
+    for stepped, name in zip(both, "ab", strict=True):
+        stepped.begin(work(name))
+    wait.set_result(" went on")
+    for stepped in both:
+        await stepped
+    assert ["a began", "b began", "a went on", "b went on", "a ended", "b ended"] == seen
+
+
+async def test_nobody_is_ahead_of_who_was_ready_before() -> None:
+    cohort = Cohort()
+    seen: list[str] = []
+
+    async def spins() -> None:
+        for turn in range(3):
+            seen.append(f"spins {turn}")
+            await next_stage()
+
+    async def works() -> None:
+        await next_stage()
+        seen.append("works")
+
+    spinning, working = _Work(cohort), _Work(cohort)
+    spinning.begin(spins())
+    working.begin(works())
+    await spinning
+    assert ["spins 0", "spins 1", "works", "spins 2"] == seen
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+async def test_who_is_cancelled_on_the_way_to_the_next_stage_holds_nobody_up(
+    cancelled: int,
+) -> None:
+    cohort = Cohort()
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await next_stage()
+            seen.append(name)
+        except asyncio.CancelledError:
+            seen.append(f"{name} left")
+
+    both = _Work(cohort), _Work(cohort)
+    for stepped, name in zip(both, "ab", strict=True):
+        stepped.begin(work(name))
+    both[cancelled].cancel()
+    for stepped in both:
+        await stepped
+    assert (["a left", "b"], ["a", "b left"])[cancelled] == seen
+
+
+async def test_a_task_comes_to_the_next_stage_too() -> None:
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        seen.append(name)
+        await next_stage()
+        seen.append(name)
+
+    await asyncio.gather(work("a"), work("b"))
+    assert ["a", "b", "a", "b"] == seen
+
+
+async def test_it_goes_on_in_the_turn_after_what_is_prompt_was_set() -> None:
     wait: Prompt[int] = Prompt()
     got: list[int] = []
 
@@ -186,10 +262,12 @@ async def test_what_is_prompt_resumes_it_before_it_has_been_set() -> None:
 
     stepped, ended = _begun(work())
     wait.set_result(7)
+    assert [] == got
+    await asyncio.sleep(0)
     assert ([7], [stepped]) == (got, ended)
 
 
-async def test_what_is_prompt_raises_at_once_too() -> None:
+async def test_what_is_prompt_raises_then_too() -> None:
     wait: Prompt[int] = Prompt()
     caught: list[str] = []
 
@@ -201,6 +279,7 @@ async def test_what_is_prompt_raises_at_once_too() -> None:
 
     _, ended = _begun(work())
     wait.set_exception(OSError("lost"))
+    await asyncio.sleep(0)
     assert (["lost"], 1) == (caught, len(ended))
 
 
