@@ -134,6 +134,7 @@ async def _relay(answering: Answering | Counted, face: Face, attempt: Attempt) -
     """
     answer = attempt.answer
     while (chunks := await answering.chunks()) is not None:
+        await next_stage()
         answer.write(face.render(chunks))
         attempt.meter.see(chunks)
         room = None if answering.over else answer.drained()
