@@ -119,13 +119,19 @@ class Clocks:
         self._alarm = self.alarms.set(min(self._until, self._total), self._fire)
 
     def _fire(self) -> None:
+        """What came in time holds up all clocks but total, which is over whatever comes."""
         self._alarm = None
-        if self._step is None or self._step.done():
+        if self._step is None:
             return
-        if self.alarms.time() < min(self._until, self._total):
-            self._arm()
+        waits, now = not self._step.done(), self.alarms.time()
+        if waits and self._until < self._total and now >= self._until:
+            self._expired = self._name
+        elif now >= self._total:
+            self._expired = "total"
+        else:
+            if waits:
+                self._arm()
             return
-        self._expired = self._name if self._until < self._total else "total"
         self._step.cancel()
 
 

@@ -197,3 +197,33 @@ async def _many_steps() -> float:
 
 def test_progress_moves_a_deadline_and_leaves_no_timer_behind() -> None:
     assert 1000.0 == run(_many_steps())
+
+
+class _Aborted(asyncio.Future[None]):
+    """A step whose cancelling is seen, also when it is done."""
+
+    times = 0
+
+    def cancel(self, msg: object = None) -> bool:
+        self.times += 1
+        return super().cancel(msg)
+
+
+async def _always_something() -> tuple[float, int]:
+    """Each step has come before anybody looks."""
+    clocks = Clocks(Timeouts(total=5.5, idle=2.0), Alarms(), NEVER, loads=False, silent=False)
+    clocks.content()
+    for _ in range(20):
+        step = _Aborted()
+        clocks.mind(step)
+        step.set_result(None)
+        await asyncio.sleep(1.0)
+        if step.times:
+            break
+    with pytest.raises(UpstreamError, match="the whole answer was not there in time"):
+        clocks.check()
+    return asyncio.get_running_loop().time(), step.times
+
+
+def test_total_runs_out_whatever_comes() -> None:
+    assert (6.0, 1) == run(_always_something())
