@@ -28,7 +28,7 @@ class Cohort:
 
     Strategy: cohort scheduling. Requests that come in one turn go through each stage together, so
     that its code and data are in the processor's caches for all but the first. A request on its
-    own does not fit there: each stage would wait for memory again. See decision 16.
+    own does not fit there: each stage would wait for memory again. See decision 20.
     """
 
     def __init__(self) -> None:
