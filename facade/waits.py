@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -23,6 +23,12 @@ def next_stage() -> Generator[None, None, None]:
     yield
 
 
+class Member(Protocol):
+    """Who goes on with others."""
+
+    def step(self) -> None: ...
+
+
 class Cohort:
     """Those who go on in the loop's next turn, one after the other.
 
@@ -32,47 +38,41 @@ class Cohort:
     """
 
     def __init__(self) -> None:
-        self._ready: list[Callable[[], object]] = []
+        self._ready: list[Member] = []
         self._loop = Loop()
 
-    def add(self, step: Callable[[], object]) -> None:
-        self._ready.append(step)
-        if len(self._ready) == 1:
+    def add(self, member: Member) -> None:
+        if not self._ready:
             self._loop.get().call_soon(self._run)
+        self._ready.append(member)
 
     def _run(self) -> None:
         ready, self._ready = self._ready, []
-        for step in ready:
-            step()
+        for member in ready:
+            member.step()
 
 
 class Prompt(asyncio.Future[T]):
-    """A Wait whose end is told at once to the `resume` of a shell without tasks, not by the loop.
+    """A Wait whose end has a shell without tasks go on, at no cost of a handle and a context."""
 
-    So that costs no handle and no context.
-    """
-
-    resume: Callable[[], object] | None = None
+    cohort: Cohort | None = None  # which `waiter` then joins
+    waiter: Member
 
     def set_result(self, result: T) -> None:
         asyncio.Future.set_result(self, result)  # looked up once less than by super()
-        resume, self.resume = self.resume, None
-        if resume is not None:
-            resume()
+        if self.cohort is not None:
+            self.cohort.add(self.waiter)
 
     def set_exception(self, exception: type[BaseException] | BaseException) -> None:
         super().set_exception(exception)
-        self._resume()
+        if self.cohort is not None:
+            self.cohort.add(self.waiter)
 
     def cancel(self, msg: object = None) -> bool:
         cancelled = super().cancel(msg)
-        self._resume()
+        if cancelled and self.cohort is not None:
+            self.cohort.add(self.waiter)
         return cancelled
-
-    def _resume(self) -> None:
-        resume, self.resume = self.resume, None
-        if resume is not None:
-            resume()
 
 
 class Loop:

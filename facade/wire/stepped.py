@@ -53,7 +53,10 @@ class Stepped:
             said = {"message": "a request ended in an error", "exception": error}
             asyncio.get_running_loop().call_exception_handler(said)
         else:
-            self._await(wait)
+            if wait is None:  # the next stage
+                self._cohort.add(self)
+            else:
+                self._await(wait)
 
     def cancel(self, msg: object = None) -> bool:
         if self._is_over:
@@ -61,21 +64,15 @@ class Stepped:
         self._cancels = self._waits is None or not self._waits.cancel(msg)
         return True
 
-    def _await(self, wait: Wait[Any] | None) -> None:
-        if wait is None:  # the next stage
-            self._cohort.add(self.step)
-            return
+    def _await(self, wait: Wait[Any]) -> None:
         wait._asyncio_future_blocking = False  # noqa: SLF001 - as tasks tell that they have it
         self._waits = wait
         if isinstance(wait, Prompt):
-            wait.resume = self._go_on
+            wait.cohort, wait.waiter = self._cohort, self
         else:
             wait.add_done_callback(self.step)
         if self._cancels and wait.cancel():
             self._cancels = False
-
-    def _go_on(self) -> None:
-        self._cohort.add(self.step)
 
     def _end(self) -> None:
         self._is_over = True
