@@ -28,11 +28,10 @@ def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """The same as they are written. Nearly always all of them are plain: so one look at all."""
-    values = "".join(headers.values())
-    plain = values.isascii() and not values.encode().translate(None, _PLAIN)
-    if len(values) > _LONGEST or not plain:
+    lines = "\r\n".join(map(": ".join, headers.items())).encode() + b"\r\n"
+    if len(lines) > _LONGEST or len(lines.translate(None, _PLAIN)) != 2 * len(headers):
         return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
-    return ("\r\n".join(map(": ".join, headers.items())) + "\r\n").encode()
+    return lines
 
 
 class Heads:
