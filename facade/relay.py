@@ -58,7 +58,6 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
     if attempt.charge is not None:
         await attempt.charge.enter()
     try:
-        await next_stage()
         answering = await upstream.open(
             call, reply, held, attempt.until, local_only=asked.local_only
         )
@@ -66,7 +65,6 @@ async def _open(call: Encoded, asked: Asked, attempt: Attempt, held: Held) -> An
             slot.begun()
         if attempt.stopwatch:
             attempt.stopwatch()
-        await next_stage()
         return answering if attempt.charge is None else Counted(answering, attempt.charge)
     finally:
         limits = upstream.limits(reply.model)

@@ -59,7 +59,6 @@ class ConnectedAnswer(Stepped, Written):
         elif data:
             self._connection.write(self._head + self._framed(data))
             self._head = b""
-            self._mind_pause()
 
     def end(self) -> None:
         self.ended = True
@@ -89,6 +88,10 @@ class ConnectedAnswer(Stepped, Written):
     def has_ended(self) -> None:
         self._connection.ended(self)
 
+    def pause(self) -> None:
+        """The client has not taken what was written."""
+        self._stalls.begin(self)
+
     def resume(self) -> None:
         """Write what is held, as far as the client takes it."""
         self._turn = None
@@ -106,10 +109,6 @@ class ConnectedAnswer(Stepped, Written):
         if not self.keep_alive:
             self.headers["connection"] = "close"
         return self._connection.begin(status, self.headers)
-
-    def _mind_pause(self) -> None:
-        if self._connection.paused:
-            self._stalls.begin(self)
 
     def _send_soon(self) -> None:
         if self._turn is None and not self._connection.paused:

@@ -16,6 +16,8 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, Final, Protocol, cast
 
+from facade.waits import Cohort
+from facade.wire.gathered import Gathered
 from facade.wire.site import Site
 
 _HEAD_START: Final = 0.25  # seconds that an address has before the next is tried too
@@ -35,16 +37,17 @@ class Listener(Protocol):
 class Line(asyncio.Protocol):
     """One connection. `used`: an exchange has ended well on it."""
 
-    transport: asyncio.Transport
+    transport: Gathered
     listener: Listener | None = None
     connected = used = False
 
-    def __init__(self, made: Callable[[Line], None]) -> None:
+    def __init__(self, cohort: Cohort, made: Callable[[Line], None]) -> None:
+        self._cohort = cohort
         self._made = made
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = Gathered(cast(asyncio.Transport, transport), self._cohort)
         self.connected = True
         made = self._made
         del self._made  # whom it is made for need not live as long
@@ -83,10 +86,13 @@ class Line(asyncio.Protocol):
         return False
 
 
-async def connect(site: Site, made: Callable[[Line], None]) -> None:
-    """Make a line and tell `made`. Raises TimeoutError after the connect timeout, and OSErrors."""
+async def connect(site: Site, cohort: Cohort, made: Callable[[Line], None]) -> None:
+    """Make a line, which sends with its cohort, and tell `made`.
+
+    Raises TimeoutError after the connect timeout, and OSErrors.
+    """
     loop = asyncio.get_running_loop()
-    line = Line(made)
+    line = Line(cohort, made)
     async with asyncio.timeout(site.connect_timeout):
         addresses = await loop.getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
         meant = _meant(site.host, cast(Sequence[_Address], addresses))

@@ -12,7 +12,7 @@ import functools
 from collections import OrderedDict
 from typing import Protocol
 
-from facade.waits import Loop
+from facade.waits import Cohort, Loop
 from facade.wire.direct_line import Line, Listener, connect
 from facade.wire.site import Site
 from facade.wire.upstream import KEEP_ALIVE
@@ -36,6 +36,7 @@ class Pool:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.loop = Loop()
+        self._cohort = Cohort()
         self._takers: set[Taker] = set()  # who have a place
         self._waiting: OrderedDict[Taker, None] = OrderedDict()
         self._connecting: dict[Taker, asyncio.Task[None]] = {}
@@ -56,7 +57,9 @@ class Pool:
 
     def connect(self, taker: Taker) -> None:
         """Start a taker that has its place on a new line."""
-        task = asyncio.create_task(connect(self.site, functools.partial(self._made, taker)))
+        task = asyncio.create_task(
+            connect(self.site, self._cohort, functools.partial(self._made, taker))
+        )
         self._connecting[taker] = task
         self._await_end(task)
         task.add_done_callback(functools.partial(self._tried, taker))

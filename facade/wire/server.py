@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 
 from facade.waits import Cohort
 from facade.wire.connection import Heads, Stalls
+from facade.wire.gathered import Gathered
 from facade.wire.head import ABORT, LONGEST_REMEMBERED, Busy, Head, Headers, Remembered, remembered
 from facade.wire.stepped import Stepped
 from facade.wire.visit import Reading, Visit, refusal
@@ -76,7 +77,7 @@ class Protocol(HttpToolsProtocol):
             transport.get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT
             )
-        super().connection_made(transport)
+        super().connection_made(Gathered(transport, self.cohort))  # type: ignore[arg-type] # as far as it asks
 
     def data_received(self, data: bytes) -> None:
         """A request like the last one is not parsed; what there is of it waits for the rest."""
@@ -242,6 +243,8 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.paused = True
+        if self._answering:
+            self._answering.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -112,6 +112,8 @@ class SlowConnection(SlowClient):
         self.written.append(data)
         self._credit -= 1
         self.paused = self._credit <= 0
+        if self.paused and self.answer:
+            self.answer.pause()
 
     def take(self, messages: int = 1_000) -> None:
         self._credit = max(self._credit, 0) + messages
