@@ -29,7 +29,6 @@ class Gathered:
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
-        self.set_protocol = transport.set_protocol
 
     def write(self, data: bytes) -> None:
         if not self._held:

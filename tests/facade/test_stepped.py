@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from facade.waits import Cohort, Prompt, next_stage
+from facade.waits import Cohort, Prompt
 from facade.wire.stepped import Stepped
 
 Ended = list[Stepped]
 
 
-class _Work(Stepped):
+class Work(Stepped):
     """Who awaits it waits for its end."""
 
     def __init__(self, cohort: Cohort | None = None) -> None:
@@ -30,8 +30,8 @@ class _Work(Stepped):
         return self._end_of_it.wait().__await__()
 
 
-def _begun(work: Coroutine[Any, Any, object]) -> tuple[_Work, Ended]:
-    stepped = _Work()
+def _begun(work: Coroutine[Any, Any, object]) -> tuple[Work, Ended]:
+    stepped = Work()
     stepped.begin(work)
     return stepped, stepped.times
 
@@ -146,7 +146,7 @@ async def test_who_cancels_itself_is_told_where_it_waits_next() -> None:
         got.append("still here")
         await asyncio.get_running_loop().create_future()
 
-    stepped = _Work()
+    stepped = Work()
     stepped.begin(work())
     await stepped
     assert (["still here"], [stepped]) == (got, stepped.times)
@@ -158,7 +158,7 @@ async def test_what_is_cancelled_before_it_begins_does_nothing() -> None:
     async def work() -> None:
         got.append("begun")
 
-    stepped = _Work()
+    stepped = Work()
     assert stepped.cancel()
     stepped.begin(work())
     assert ([], [stepped]) == (got, stepped.times)
@@ -175,82 +175,6 @@ async def test_what_it_raises_is_told_to_the_loop() -> None:
     assert [stepped] == ended
     (said,) = told
     assert isinstance(said["exception"], ZeroDivisionError)
-
-
-async def test_all_who_are_ready_come_as_far_before_one_goes_on() -> None:
-    cohort = Cohort()
-    wait: Prompt[str] = Prompt()
-    seen: list[str] = []
-
-    async def work(name: str) -> None:
-        seen.append(name + " began")
-        await next_stage()
-        seen.append(name + await wait)
-        await next_stage()
-        seen.append(name + " ended")
-
-    both = _Work(cohort), _Work(cohort)
-    for stepped, name in zip(both, "ab", strict=True):
-        stepped.begin(work(name))
-    wait.set_result(" went on")
-    for stepped in both:
-        await stepped
-    assert ["a began", "b began", "a went on", "b went on", "a ended", "b ended"] == seen
-
-
-async def test_nobody_is_ahead_of_who_was_ready_before() -> None:
-    cohort = Cohort()
-    seen: list[str] = []
-
-    async def spins() -> None:
-        for turn in range(3):
-            seen.append(f"spins {turn}")
-            await next_stage()
-
-    async def works() -> None:
-        await next_stage()
-        seen.append("works")
-
-    spinning, working = _Work(cohort), _Work(cohort)
-    spinning.begin(spins())
-    working.begin(works())
-    await spinning
-    assert ["spins 0", "spins 1", "works", "spins 2"] == seen
-
-
-@pytest.mark.parametrize("cancelled", [0, 1])
-async def test_who_is_cancelled_on_the_way_to_the_next_stage_holds_nobody_up(
-    cancelled: int,
-) -> None:
-    cohort = Cohort()
-    seen: list[str] = []
-
-    async def work(name: str) -> None:
-        try:
-            await next_stage()
-            seen.append(name)
-        except asyncio.CancelledError:
-            seen.append(f"{name} left")
-
-    both = _Work(cohort), _Work(cohort)
-    for stepped, name in zip(both, "ab", strict=True):
-        stepped.begin(work(name))
-    both[cancelled].cancel()
-    for stepped in both:
-        await stepped
-    assert (["a left", "b"], ["a", "b left"])[cancelled] == seen
-
-
-async def test_a_task_comes_to_the_next_stage_too() -> None:
-    seen: list[str] = []
-
-    async def work(name: str) -> None:
-        seen.append(name)
-        await next_stage()
-        seen.append(name)
-
-    await asyncio.gather(work("a"), work("b"))
-    assert ["a", "b", "a", "b"] == seen
 
 
 async def test_it_goes_on_in_the_turn_after_what_is_prompt_was_set() -> None:
