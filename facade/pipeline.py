@@ -38,7 +38,7 @@ from facade.routing import Routing
 from facade.sight import Sight
 from facade.slots import sets_out
 from facade.upstreams import Upstream
-from facade.waits import Loop, Wait
+from facade.waits import Loop, Wait, next_stage
 from facade.warming import Warming
 from facade.wire.answer import AnswerWriter, forget, warn
 from facade.wire.held_back import HeldBack
@@ -110,6 +110,7 @@ class Pipeline:
         charge = attempt.charge = limits.charge(ask.model, ask.size, attempt.answer.headers)
         try:
             await charge.take(limits.of_caller(ask.caller.name, ask.address, plan.alias))
+            await next_stage()
             await self._answered(plan, attempt)
         except BaseException as error:
             left = isinstance(error, asyncio.CancelledError)

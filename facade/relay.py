@@ -121,6 +121,7 @@ async def _in_one_piece(attempt: Attempt, asked: Asked) -> None:
         whole = call.whole(await answering.whole(), asked.reply)
     if attempt.charge is not None:
         attempt.charge.whole(whole)
+        await next_stage()
     attempt.meter.used(whole.usage)
     attempt.answer.whole(200, JSON, whole.body)
 

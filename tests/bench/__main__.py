@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tests.bench.gateways import Gateway, facade, find_nginx, nginx
+from tests.bench.gateways import LIMITS, Gateway, facade, find_nginx, nginx
 from tests.bench.load import GRACE, Outcome
 from tests.bench.processes import (
     cores,
@@ -30,9 +30,11 @@ from tests.bench.rows import KINDS, OPENAI, UPSTREAMS
 
 _WARM_UP: Final = 0.5  # seconds
 _NGINX: Final = "nginx"
+_LIMITED: Final = "limited"
 _LEGEND: Final = """
 Counted are good answers, of paced streams their chunks. nginx is asked for the same answer in
-OpenAI's form. "busy" is the part of its core that the gateway had.
+OpenAI's form. "limited" is "openai" with a key, a limit of requests and one of tokens. "busy" is
+the part of its core that the gateway had.
 """
 
 
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port = int(first_line(held.enter_context(upstream)))
         own = held.enter_context(facade(port, folder))
         contenders = [Contender(name, own, name) for name in UPSTREAMS]
+        limited = held.enter_context(facade(port, folder, LIMITS))
+        contenders.append(Contender(_LIMITED, limited, OPENAI))
         if program := find_nginx():
             plain = held.enter_context(nginx(program, port, folder))
             contenders.insert(0, Contender(_NGINX, plain, OPENAI))
@@ -134,10 +138,10 @@ def window(kind: str, contender: Contender, seconds: float) -> Speed:
 
 def _rows(kind: str, speeds: Speeds) -> Iterator[str]:
     plain = speeds.get(_NGINX)
-    for upstream in UPSTREAMS:
-        own = speeds[upstream]
+    for name, upstream in [*zip(UPSTREAMS, UPSTREAMS, strict=True), (_LIMITED, OPENAI)]:
+        own = speeds[name]
         yield _line(
-            f"{kind} {upstream}",
+            f"{kind} {name}",
             f"{plain.rate:,.0f}" if plain else "-",
             f"{plain.busy:.0%}" if plain else "-",
             f"{own.rate:,.0f}",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench.processes import cores, first_line, running
+from tests.bench.rows import KEY
 
 _WAIT: Final = 10.0  # seconds
 _FACADE: Final = """
@@ -31,6 +32,11 @@ base_url = "http://127.0.0.1:{port}"
 connections = 200
 slots = 200
 """
+LIMITS: Final = f"""
+[keys.bench]
+secret = "{KEY}"
+limits = ["100000000/minute", "10000000000 tokens/minute"]
+"""  # which are never reached
 _NGINX: Final = """
 daemon off;
 master_process off;
@@ -78,10 +84,13 @@ def find_nginx() -> str | None:
 
 
 @contextlib.contextmanager
-def facade(upstream: int, folder: Path) -> Iterator[Gateway]:
-    """A facade as it is started by hand, with the upstream at that port as its two upstreams."""
-    file = folder / "facade.toml"
-    file.write_text(_FACADE.format(port=upstream))
+def facade(upstream: int, folder: Path, more: str = "") -> Iterator[Gateway]:
+    """A facade as it is started by hand, with the upstream at that port as its two upstreams.
+
+    `more` is added to its configuration.
+    """
+    file = folder / f"facade{len(more)}.toml"
+    file.write_text(_FACADE.format(port=upstream) + more)
     command = [sys.executable, "-m", "facade", "serve", "--port", "0", "--config", str(file)]
     began = time.monotonic()
     with running(command, cores()[0]) as process:

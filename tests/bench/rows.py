@@ -16,7 +16,7 @@ FLOATS: Final = 1536  # of an embedding
 OPENAI: Final = "openai"
 OLLAMA: Final = "ollama"
 UPSTREAMS: Final = (OPENAI, OLLAMA)  # as the facade's configuration names them
-_KEY: Final = "sk-bench"
+KEY: Final = "sk-bench"
 _MESSAGES: Final = (
     {"role": "system", "content": "You are a careful assistant. Answer in short sentences."},
     {"role": "user", "content": "Why is the sky blue at noon, and red in the evening? " * 5},
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
         body = msgspec.json.encode({"model": f"{upstream}/{name}", **self.fields})
         head = (
             f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
-            f"authorization: Bearer {_KEY}\r\nuser-agent: bench\r\naccept: application/json\r\n"
+            f"authorization: Bearer {KEY}\r\nuser-agent: bench\r\naccept: application/json\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
