@@ -51,7 +51,7 @@ class DirectConnections:
             request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         else:
             request = head + b"\r\n"
-        return DirectExchange(self._pool, request, bodiless=method == "HEAD").open()
+        return DirectExchange(self._pool, request, method == "HEAD").open()
 
     async def close(self) -> None:
         await self._pool.close()

@@ -46,7 +46,7 @@ class _Wait(Prompt[T]):
 class DirectExchange:
     """One request. `bodiless`: its answer has no body, whatever its head says (HEAD)."""
 
-    def __init__(self, pool: Pool, request: bytes, *, bodiless: bool) -> None:
+    def __init__(self, pool: Pool, request: bytes, bodiless: bool) -> None:
         self._pool = pool
         self._request = request
         self._bodiless = bodiless
