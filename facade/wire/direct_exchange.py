@@ -37,7 +37,7 @@ class _Wait(Prompt[T]):
     exchange: DirectExchange
 
     def cancel(self, msg: object = None) -> bool:
-        cancelled = not self.done() and super().cancel(msg)
+        cancelled = super().cancel(msg)  # done with a fault, it need not be heard any more
         if not self.exchange.over:
             self.exchange.abort()
         return cancelled

@@ -12,6 +12,7 @@ from facade.wire.upstream import Endpoint, Exchange
 from tests.facade.connections.authority import Authority
 from tests.facade.connections.conftest import Connect, Serve
 from tests.facade.connections.raw import CHUNKED, OK, Peer, Script, Upstream, get, saying
+from tests.facade.test_stepped import Work
 
 _PIECE = CHUNKED + b"5\r\nhello\r\n"
 
@@ -230,6 +231,25 @@ async def test_by_leaving_in_the_tick_of_a_fault_which_nobody_need_hear_of(
 
     connections = connect(Endpoint((await serve(script)).url))
     await _leave_when_done(connections.open("GET", "/", b"", {}))
+    gc.collect()
+    assert [] == caplog.messages
+
+
+async def test_by_leaving_without_a_task_in_the_tick_of_a_fault_which_nobody_need_hear_of(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+
+    async def call(opening: Wait[Exchange]) -> None:
+        await opening
+
+    opening = connect(Endpoint((await serve(script)).url)).open("GET", "/", b"", {})
+    caller = Work()
+    opening.add_done_callback(lambda _: caller.cancel())
+    caller.begin(call(opening))
+    await caller
+    del opening
     gc.collect()
     assert [] == caplog.messages
 
