@@ -47,9 +47,13 @@ class Cohort:
         self._ready.append(member)
 
     def _run(self) -> None:
-        ready, self._ready = self._ready, []
-        for member in ready:
-            member.step()
+        ready, self._ready = iter(self._ready), []
+        try:
+            for member in ready:
+                member.step()
+        finally:
+            for member in ready:  # those behind one that raised
+                self.add(member)
 
 
 class Prompt(asyncio.Future[T]):

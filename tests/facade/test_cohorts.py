@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,27 @@ async def test_who_is_cancelled_on_the_way_to_the_next_stage_holds_nobody_up(
     for stepped in both:
         await stepped
     assert (["a left", "b"], ["a", "b left"])[cancelled] == seen
+
+
+async def test_who_raises_holds_nobody_up() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said))
+    cohort = Cohort()
+    seen: list[str] = []
+
+    class Fails:
+        def step(self) -> None:
+            raise ZeroDivisionError
+
+    class Goes:
+        def step(self) -> None:
+            seen.append("went")
+
+    for member in (Goes(), Fails(), Goes(), Fails(), Goes()):
+        cohort.add(member)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (["went"] * 3, 2) == (seen, len(told))
 
 
 async def test_a_task_comes_to_the_next_stage_too() -> None:
