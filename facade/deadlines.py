@@ -90,7 +90,9 @@ class Clocks:
         self._step = step
         if self._idle is not None:
             self._until = self.alarms.time() + self._idle
-        if self._alarm is None or self._until < self._alarm.at:
+        if self._alarm is None:  # it may have rung when something had come that was no content
+            self._fire()
+        elif self._until < self._alarm.at:
             self._arm()
         return step
 

@@ -227,3 +227,23 @@ async def _always_something() -> tuple[float, int]:
 
 def test_total_runs_out_whatever_comes() -> None:
     assert (6.0, 1) == run(_always_something())
+
+
+@pytest.mark.parametrize(("loads", "said"), [(True, "not loaded"), (False, "no content came")])
+def test_what_comes_without_content_holds_up_neither_load_nor_first_token(
+    loads: bool, said: str
+) -> None:
+    async def test() -> float:
+        timeouts = Timeouts(load=5.5, first_token=5.5)
+        clocks = Clocks(timeouts, Alarms(), NEVER, loads, silent=False)
+        for _ in range(20):
+            step = clocks.mind(_Aborted())
+            if step.cancelled():
+                break
+            step.set_result(None)
+            await asyncio.sleep(1.0)
+        with pytest.raises(UpstreamError, match=said):
+            clocks.check()
+        return asyncio.get_running_loop().time()
+
+    assert 6.0 == run(test())
