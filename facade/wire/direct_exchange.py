@@ -121,11 +121,10 @@ class DirectExchange:
         self._fail(not_reached(self._pool.site, error, sent=self._sent))
 
     def drop(self) -> None:
-        """Abort, released or not."""
+        """Abort, released or not. What had come is still read first."""
         if self.over:
             return
         self._let_go()
-        self._pieces.clear()
         waiting = self._opening or self._reading
         self._opening = self._reading = None
         if waiting is not None:

@@ -275,7 +275,7 @@ async def test_closing_ends_what_is_under_way_in_every_phase(
     opening, queued = (full.open("GET", "/", b"", {}) for _ in range(2))
     await _reached(mute)
     begun = connect(Endpoint(beginning.url))
-    unread, read = [await begun.open("GET", "/", b"", {}) for _ in range(2)]
+    _, read = [await begun.open("GET", "/", b"", {}) for _ in range(2)]
     assert b"hello" == await result_of(read.read())
     reading = read.read()
     idle = connect(Endpoint(kept.url))
@@ -284,7 +284,7 @@ async def test_closing_ends_what_is_under_way_in_every_phase(
         await connections.close()
     scripts = mute.playing | beginning.playing | kept.playing
     assert before == asyncio.all_tasks() - scripts
-    for wait in (opening, queued, reading, unread.read()):
+    for wait in (opening, queued, reading, read.read()):
         await _ends(wait)
     async with asyncio.timeout(0.2):
         await asyncio.wait(scripts)

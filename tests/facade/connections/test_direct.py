@@ -42,6 +42,27 @@ async def test_a_body_that_lies_here_is_read_without_waiting_and_in_one_piece(
     assert isinstance(exchange.read(), asyncio.Future)
 
 
+async def test_what_lay_here_when_a_clock_ran_out_is_still_read(
+    serve: Serve, connect: Connect
+) -> None:
+    """It may be all that was to come, but for the body's end."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"5\r\nhello\r\n")
+        await peer.gone()
+
+    upstream = await serve(script)
+    opening = connect(Endpoint(upstream.url)).open("GET", "/", b"", {})
+    exchange = await opening
+    opening.cancel()
+    await upstream.peers[0].left.wait()
+    assert b"hello" == exchange.read()
+    ended = exchange.read()
+    assert isinstance(ended, asyncio.Future)
+    assert ended.cancelled()
+
+
 async def test_a_whole_reply_has_given_its_connection_back_before_it_is_read(
     serve: Serve, connect: Connect
 ) -> None:
