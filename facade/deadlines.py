@@ -121,7 +121,7 @@ class Clocks:
         self._alarm = self.alarms.set(min(self._until, self._total), self._fire)
 
     def _fire(self) -> None:
-        """What came in time holds up all clocks but total, which is over whatever comes."""
+        """What has come holds up all clocks but total, until more is waited for."""
         self._alarm = None
         if self._step is None:
             return

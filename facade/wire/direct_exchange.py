@@ -1,8 +1,8 @@
 """An exchange over the direct client: one request, and its reply as httptools takes it apart.
 
 Strategy: the parser's callbacks only note what they saw; what follows is decided once per
-read. Who waits has a Prompt, so nothing here needs a task; what follows runs before it is set, for
-who waits may ask for the next line at once. Every reply has a parser of its own: nothing of one can
+read. Who waits has a Prompt, so nothing here needs a task, and goes on in the loop's next turn:
+more may come until then, and lies here. Every reply has a parser of its own: nothing of one can
 reach the next. Its head is kept as it came, and taken apart for those who ask for the headers: for
 most replies nobody does.
 """

@@ -1,4 +1,4 @@
-"""A coroutine without a task: it is stepped where it begins, and where a Wait of it is done.
+"""A coroutine without a task: stepped where it begins, and in the turn after a Wait of it is done.
 
 A task costs more than many a request's whole work: it is scheduled before its first step, kept
 in registers, copied a context for. What runs here awaits Waits and nothing that asks for the
