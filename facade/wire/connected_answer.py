@@ -89,8 +89,9 @@ class ConnectedAnswer(Stepped, Written):
         self._connection.ended(self)
 
     def pause(self) -> None:
-        """The client has not taken what was written."""
-        self._stalls.begin(self)
+        """The client has not taken what was written; of what is complete nothing waits for it."""
+        if not self.complete:
+            self._stalls.begin(self)
 
     def resume(self) -> None:
         """Write what is held, as far as the client takes it."""

@@ -143,6 +143,8 @@ class Protocol(HttpToolsProtocol):
     def _serve(self, visit: Visit, work: Coroutine[Any, Any, object]) -> None:
         self._answering = visit
         self.tasks.add(visit)  # type: ignore[arg-type]  # it is cancelled as a task is
+        if self.paused:  # by the answer before it
+            visit.pause()
         visit.begin(work)
 
     def send_400_response(self, msg: str) -> None:

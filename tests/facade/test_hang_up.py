@@ -108,6 +108,20 @@ async def test_a_connection_that_takes_nothing_is_aborted() -> None:
     assert 1 == len(client.written)
 
 
+async def test_a_connection_whose_answer_is_complete_is_not_waited_for() -> None:
+    """The system has not taken the last bytes yet; the next request may come meanwhile."""
+    client = SlowConnection()
+    client.take(1)
+
+    async def work(answer: Answer) -> None:
+        answer.whole(200, {}, b"ok")
+
+    assert 200 == await client.served(work, 0.05)
+    assert client.paused
+    await asyncio.sleep(0.1)
+    assert not client.aborted
+
+
 async def test_a_client_that_takes_nothing_is_left_alone() -> None:
     client = SlowClient()
     client.take(1)

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from facade.wire.connection import Stalls
 from tests.facade.one_connection import connected
 from tests.facade.virtual_time import run
 
@@ -72,3 +73,19 @@ def test_one_that_is_answered_for_long_is_not() -> None:
     long = WHOLE.replace(b"abc", b"zzz")
     assert not _closed_after(WHOLE, long)
     assert not _closed_after(WHOLE, long.replace(b"busy", b"other"))
+
+
+def test_one_that_asks_again_but_does_not_take_the_last_answer_is_cut() -> None:
+    async def test() -> None:
+        application, transport, connection = connected(10 * KEPT)
+        application.stalls = Stalls(KEPT)
+        connection.data_received(WHOLE)
+        await asyncio.sleep(1)
+        connection.pause_writing()
+        connection.data_received(WHOLE.replace(b"abc", b"zzz"))
+        await asyncio.sleep(KEPT - 1)
+        assert not transport.closed
+        await asyncio.sleep(KEPT)
+        assert transport.closed
+
+    run(test())
