@@ -38,7 +38,6 @@ _MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answ
 _LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
 _OFFER: Final = re.compile(rb"(?<=\r\n)(?=upgrade:)", re.IGNORECASE)
 
-
 # What the connections of a server share: the timer of the idle ones, the heads, who is ready.
 _shared: Final[WeakKeyDictionary[Config, tuple[Stalls, Heads, Cohort]]] = WeakKeyDictionary()
 
@@ -90,15 +89,12 @@ class Protocol(HttpToolsProtocol):
         else:
             self._began = time.perf_counter()
         start, end = same.body_in(data)
+        self._part = data if len(data) < end <= _LONGEST_PART else b""
         if end == len(data):
-            self._part = b""
             visit = Visit(self, same.busy.stalls)
             self.cycle = visit  # type: ignore[assignment]  # as far as uvicorn asks
             self._serve(visit, same.entered(data[start:], visit, self._began))
-        elif len(data) < end <= _LONGEST_PART:
-            self._part = data
-        else:
-            self._part = b""
+        elif not self._part:
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -226,6 +222,11 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     # What the transport tells
+
+    def eof_received(self) -> bool:  # type: ignore[override] # as protocols may
+        """Who says no more may still read what is answered at once: that takes two turns."""
+        self.loop.call_soon(self.loop.call_soon, self.transport.close)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.pipeline and self._running is not None:

@@ -56,6 +56,28 @@ async def test_what_is_not_http_adds_nothing_to_an_answer_under_way(
     await facade.idle()
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (request("GET", "/livez"), 200),
+        (request("GET", "/nowhere"), 404),
+        (request("POST", CHAT, b"{"), 400),
+        (b"hello\r\n\r\n", 400),
+    ],
+    ids=["a probe", "not there", "not JSON", "not HTTP"],
+)
+async def test_who_says_no_more_reads_what_is_answered_at_once(
+    sent: bytes, status: int, facade: Facade
+) -> None:
+    async with sent_raw(facade, sent) as conversation:
+        conversation.writer.write_eof()
+        answer = await answer_of(conversation)
+        assert (status, True) == (answer.status, answer.complete)
+        with pytest.raises(EOFError):
+            await conversation.until_blank()  # of another: the connection is closed
+    await facade.idle()
+
+
 async def test_a_head_without_end_is_refused(facade: Facade) -> None:
     async with sent_raw(facade, b"GET /livez HTTP/1.1\r\nx: " + b"y" * 2_000_000) as conversation:
         answer = await answer_of(conversation)
