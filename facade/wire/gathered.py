@@ -39,10 +39,9 @@ class Gathered:
             self.step()
 
     def step(self) -> None:
-        """Write what is held; nothing, if that has been done."""
-        held = self._held
+        """Write what is held, unless the peer has gone; nothing, if that has been done."""
+        held, self._held, self._size = self._held, [], 0
         if held and not self._transport.is_closing():
-            self._held, self._size = [], 0
             self._transport.write(b"".join(held))  # no copy of a single one
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ _MOST_IN_LINE: Final = 8  # requests of a connection behind the one that is answ
 _LONGEST_PART: Final = 64 * 1024  # bytes of a request that are held back
 _OFFER: Final = re.compile(rb"(?<=\r\n)(?=upgrade:)", re.IGNORECASE)
 
+
 # What the connections of a server share: the timer of the idle ones, the heads, who is ready.
 _shared: Final[WeakKeyDictionary[Config, tuple[Stalls, Heads, Cohort]]] = WeakKeyDictionary()
 
@@ -50,7 +51,6 @@ class Protocol(HttpToolsProtocol):
 
     chunked = True
     paused = False
-    gone = False
     _head = 0  # bytes read since the last request's head was whole
     _in_head = True
     _between = True  # no request has begun that is not whole
@@ -233,7 +233,6 @@ class Protocol(HttpToolsProtocol):
             self.cycle = self._running  # which uvicorn tells
         super().connection_lost(exc)
         self._idle.end(self)
-        self.gone = True
         if self._answering:
             self._answering.leave()
 
@@ -261,12 +260,10 @@ class Protocol(HttpToolsProtocol):
         return self._heads.head(status, headers, self.server_state.default_headers)
 
     def write(self, data: bytes) -> None:
-        if not self.gone:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def finish(self, data: bytes) -> None:
-        if not self.gone:
-            self.transport.write(data)
+        self.transport.write(data)
         visit, self._answering = self._answering, None
         if visit is not None and not visit.keep_alive:
             self.transport.close()
