@@ -133,9 +133,9 @@ async def _relay(answering: Answering | Counted, face: Face, attempt: Attempt) -
     """
     answer = attempt.answer
     while (chunks := await answering.chunks()) is not None:
+        attempt.meter.see(chunks)
         await next_stage()
         answer.write(face.render(chunks))
-        attempt.meter.see(chunks)
         room = None if answering.over else answer.drained()
         if room is not None:
             await room

@@ -1,8 +1,8 @@
 """The answer-writer port over a client's connection: no task, no message, nothing in between.
 
-Strategy: what is written goes at once, as far as the client takes it (the loop gathers the writes
-of one turn). While it has not taken what it was given, the rest is held here, so that it is known
-how much that is.
+Strategy: what is written goes at once, as far as the client takes it (the connection gathers the
+writes of one turn). While it has not taken what it was given, the rest is held here, so that it is
+known how much that is.
 """
 
 from __future__ import annotations

@@ -226,6 +226,8 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override] # as protocols may
         """Who says no more may still read what is answered at once: that takes two turns."""
         self.loop.call_soon(self.loop.call_soon, self.transport.close)
+        if self._answering:  # which might not hear of it while the system holds what was sent
+            self.loop.call_soon(self.loop.call_soon, self._answering.leave)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

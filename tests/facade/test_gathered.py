@@ -105,6 +105,7 @@ async def test_nothing_is_written_to_a_peer_that_has_gone() -> None:
     gathered.write(b"b")
     await asyncio.sleep(0)
     assert [] == log
+    assert 7 == gathered.get_write_buffer_size()  # nothing of it is kept
 
 
 async def test_what_waits_counts_as_not_yet_sent() -> None:

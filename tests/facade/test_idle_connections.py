@@ -89,3 +89,16 @@ def test_one_that_asks_again_but_does_not_take_the_last_answer_is_cut() -> None:
         assert transport.closed
 
     run(test())
+
+
+def test_one_that_says_no_more_has_left_even_if_it_has_not_taken_all() -> None:
+    async def test() -> None:
+        _, transport, connection = connected()
+        connection.data_received(WHOLE.replace(b"abc", b"zzz"))
+        assert 1 == len(connection.tasks)
+        assert connection.eof_received()
+        await asyncio.sleep(1)
+        assert transport.closed
+        assert set() == connection.tasks
+
+    run(test())
