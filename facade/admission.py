@@ -24,8 +24,9 @@ class Room(Struct, frozen=True):
 class Admission:
     """The queue of one upstream, for every face. It outlives the configuration it came from.
 
-    `clock` is the loop's time; `loaded` gives the upstream's models that are in memory, None
-    where that cannot be known; `together` whether two of them have been there at the same time.
+    `clock` is the loop's time, and what `now` gives; `loaded` gives the upstream's models that are
+    in memory, None where that cannot be known; `together` whether two of them have been there at
+    the same time.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Admission:
         loaded: Loaded,
         together: Together = always,
     ) -> None:
+        self.now = clock
         self.places: Mapping[Lane, Places] = {}  # where other processes use the slots too
         self._generation = Line(upstream, clock, loaded, together)
         self._embedding = Line(upstream, clock, loaded, together)

@@ -11,12 +11,13 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from itertools import count
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
 from facade.waits import Loop
 
+T = TypeVar("T")
 _FEW: Final = 64  # called off, and not worth sweeping
 
 
@@ -77,3 +78,38 @@ class Alarms(Loop):
                 ring()
         if self._heap and (self._heap[0].at < self._next or self._timer is None):
             self._wake_at(self._heap[0].at)
+
+
+class Overdue(Generic[T]):
+    """Those who all wait equally long, and since when: `tell` is called with whom that is too long.
+
+    It is a quarter of the time late at most.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[T], object]) -> None:
+        self._seconds = seconds
+        self._tell = tell
+        self._since: dict[T, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = Loop()
+
+    def begin(self, who: T) -> None:
+        self._since[who] = self._loop.time()
+        if self._timer is None:
+            self._look_later()
+
+    def end(self, who: T) -> None:
+        """Harmless where nobody waits."""
+        self._since.pop(who, None)
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.get().call_later(self._seconds / 4, self._look)
+
+    def _look(self) -> None:
+        late = self._loop.time() - self._seconds
+        for who in [who for who, since in self._since.items() if since <= late]:
+            self.end(who)
+            self._tell(who)
+        self._timer = None
+        if self._since:
+            self._look_later()

@@ -26,7 +26,7 @@ from facade.ask import Identity
 from facade.auth import Keyring
 from facade.config import ConfigError, Settings, UpstreamSettings
 from facade.discovery import Discovery
-from facade.edge import Edge, Handle
+from facade.edge import Door, Edge, Handle
 from facade.errors import BadRequest
 from facade.idempotency import Idempotency
 from facade.keys import confined, keyring
@@ -46,9 +46,9 @@ from facade.routes.operations import OperationsFace
 from facade.routing import Routing
 from facade.turns import Lane
 from facade.upstreams import Traits, Upstream
+from facade.waits import Loop
 from facade.warming import warmings
 from facade.wire.direct_client import DirectConnections
-from facade.wire.head import Busy
 from facade.wire.httpx_client import HttpxConnections
 from facade.wire.site import Site, site_of
 from facade.wire.upstream import Connections, Endpoint
@@ -61,20 +61,21 @@ Routes = Mapping[str, tuple[Handle, tuple[str, ...]]]
 
 
 class Application:
-    """The framework's; and the paths which our own server need not ask the framework for.
+    """The framework's; and the paths for which nobody need ask the framework.
 
     `operations` is an application of its own, for whoever can reach its listener.
     """
 
     def __init__(
-        self, busy: Mapping[bytes, Busy], operations: ASGIApp, framework: Litestar
+        self, busy: Mapping[bytes, Door], operations: ASGIApp, framework: Litestar
     ) -> None:
         self.busy = busy
         self.operations = operations
         self._framework = framework
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._framework(scope, receive, send)
+        door = self.busy.get(scope.get("raw_path", b""))  # of no path: that of the lifespan
+        await (door or self._framework)(scope, receive, send)
 
 
 def build(settings: Settings) -> Application:
@@ -240,12 +241,12 @@ def _queue(
     upstream: Upstream, settings: UpstreamSettings, store: MemoryStore | SharedStore
 ) -> Admission:
     room = Room(settings.slots, settings.embedding_slots, settings.queue)
-    loading = upstream.loading
+    loading, now = upstream.loading, Loop().time
     if loading:
-        queue = Admission(upstream.name, room, _now, loading.memory, loading.together)
+        queue = Admission(upstream.name, room, now, loading.memory, loading.together)
         loading.heard = queue.look
     else:
-        queue = Admission(upstream.name, room, _now, lambda: None)
+        queue = Admission(upstream.name, room, now, lambda: None)
     if not isinstance(store, MemoryStore):
         queue.places = _places(upstream.name, settings, store)
     return queue
@@ -264,13 +265,9 @@ def _places(name: str, settings: UpstreamSettings, store: Standing) -> dict[Lane
 
 def _gauges(pipeline: Pipeline, policy: Policy) -> Iterator[Family]:
     yield from gauges.of_the_facade()
-    yield from gauges.of_breakers(pipeline.breakers, _now())
+    yield from gauges.of_breakers(pipeline.breakers, asyncio.get_running_loop().time())
     yield from gauges.of_queues(policy.queues)
     yield from gauges.of_limits(policy.limits)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def connections_to(site: Site) -> Connections:

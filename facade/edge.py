@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
 from adapters.errors import UpstreamError
@@ -25,7 +25,7 @@ from facade.faces import sse
 from facade.listening import ServerSettings
 from facade.waits import next_stage
 from facade.wire.answer import Answer, AnswerWriter
-from facade.wire.asgi import AsgiAnswer, read_body
+from facade.wire.asgi import AsgiAnswer, Clients, read_body
 from facade.wire.connection import Stalls
 from facade.wire.head import ABORT, Entered, Head, Headers
 
@@ -66,7 +66,7 @@ class Edge:
         self._is_allowed = lru_cache(maxsize=64)(self._hosts)  # clients say few, again and again
         self.most = server.max_body
         self._new_id = ids
-        self.stalls = Stalls(server.client_idle)
+        self.clients = Clients(Stalls(server.client_idle))
 
     def __call__(self, handle: Handle, *methods: str, public: bool = False) -> Door:
         """`handle` as an application that answers these methods (none: all of them).
@@ -192,24 +192,20 @@ class Door:
         self._methods = methods
         self._public = public
         self.most = edge.most
-        self.stalls = edge.stalls
+        self.stalls = edge.clients.stalls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        asked = cast(HTTPScope, scope)
+        asked: Any = scope  # as ASGI gives it
         path = unquote(asked["raw_path"].decode("latin-1"))  # `path` is cut where routes mount
-        headers = Headers(cast(Sequence[tuple[bytes, bytes]], asked["headers"]))
+        headers = Headers(asked["headers"])
         peer, scheme = asked["client"], asked.get("scheme", "http")
         head = Head(asked["method"], path, headers, peer[0] if peer else "", scheme)
         request = Request(head.method, path, headers)
         handle = await self._read(request, head, receive)
-        abort = cast(Callable[[], None] | None, (scope.get("extensions") or {}).get(ABORT))
-        answer = AsgiAnswer(send, self.stalls, abort)
-        watching = asyncio.create_task(answer.watch(receive))
-        try:
-            await self._edge.serve(handle, request, answer, began)
-        finally:
-            watching.cancel()
+        abort = (asked.get("extensions") or {}).get(ABORT)
+        answer = AsgiAnswer(receive, send, self._edge.clients, abort)
+        await answer.give(self._edge.serve(handle, request, answer, began))
 
     def enter(self, head: Head) -> Entered | None:
         """The way of requests with this head from their bodies on; None if they are refused."""

@@ -17,7 +17,7 @@ from facade.discovery import Discovery
 from facade.needs import NONE
 from facade.planning import Plan, Route, Wants, fitted
 from facade.turns import Lane
-from facade.waits import Wait
+from facade.waits import Loop, Wait
 
 _NONE: Final = Constraints()
 _PATIENCE: Final = 1.0  # seconds to hear what models can do; what is not heard speaks for them
@@ -56,6 +56,7 @@ class Sight:
         self._queues = queues
         self._breakers = breakers
         self._latencies = Latencies()
+        self._now = Loop().time
         self.measures = False
 
     def fit(self, plan: Plan, ask: Ask) -> Plan | Wait[Plan]:
@@ -82,17 +83,17 @@ class Sight:
 
     def stopwatch(self, route: Route) -> Callable[[], None]:
         """Started; to be called when the answer begins."""
-        return functools.partial(self._note, route, _now())
+        return functools.partial(self._note, route, self._now())
 
     def _note(self, route: Route, began: float) -> None:
-        now = _now()
+        now = self._now()
         self._latencies.note(route, now - began, now)
 
     def _unknown(self, routes: Iterable[Route]) -> Iterator[Wait[Target]]:
         """What is to be waited for; nobody waits for targets that are left alone."""
         for route in routes:
             breaker = self._breakers.find(route)
-            if breaker is None or breaker.rest(_now()) is None:
+            if breaker is None or breaker.rest(self._now()) is None:
                 learning = self._listings[route.upstream].learn(route.model)
                 if learning is not None:
                     yield learning
@@ -108,7 +109,7 @@ class Sight:
 
     def failing(self, route: Route) -> bool:
         breaker = self._breakers.find(route)
-        return breaker is not None and breaker.failing(_now())
+        return breaker is not None and breaker.failing(self._now())
 
     def loaded(self, route: Route) -> bool | None:
         return self._listings[route.upstream].loaded(route.model)
@@ -118,14 +119,10 @@ class Sight:
         return queue.free(lane) if queue else None
 
     def latency(self, route: Route) -> float | None:
-        return self._latencies.of(route, _now())
+        return self._latencies.of(route, self._now())
 
     def lacks(self, route: Route, capability: str) -> bool:
         return self._listings[route.upstream].lacks(route.model, capability)
 
     def window(self, route: Route) -> int | None:
         return self._listings[route.upstream].window(route.model)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 
 from facade.admission import Admission
@@ -35,8 +34,7 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
 
     Who has had one waits for the next as long as it may.
     """
-    loop = asyncio.get_running_loop()
-    ask, arrived = attempt.ask, loop.time()
+    ask, arrived = attempt.ask, queue.now()
     caller, patience = ask.caller, min(attempt.patience, attempt.until - arrived)
     asker = Asker(caller.name or "", caller.band, ask.lane, model, patience, caller.weight)
     asked, places = queue.enter(asker), queue.places.get(ask.lane)
@@ -48,11 +46,11 @@ async def take_slot(queue: Admission, model: str, attempt: Attempt, held: Held) 
             slot = await result_of(asked)
             held.add(slot.release)
             if places is not None:
-                await places.take(held, patience - (loop.time() - arrived))
+                await places.take(held, patience - (queue.now() - arrived))
         finally:
-            attempt.queued += loop.time() - arrived
+            attempt.queued += queue.now() - arrived
             attempt.answer.headers["x-facade-queue-ms"] = str(round(attempt.queued * 1000))
         if not attempt.answer.started:
-            attempt.still(loop.time())
+            attempt.still(queue.now())
     attempt.patience = math.inf
     return slot

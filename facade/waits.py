@@ -39,11 +39,11 @@ class Cohort:
 
     def __init__(self) -> None:
         self._ready: list[Member] = []
-        self._loop = Loop()
+        self.loop = Loop()
 
     def add(self, member: Member) -> None:
         if not self._ready:
-            self._loop.get().call_soon(self._run)
+            self.loop.get().call_soon(self._run)
         self._ready.append(member)
 
     def _run(self) -> None:

@@ -1,69 +1,96 @@
 """The answer-writer port under any ASGI server, and a request's body from one.
 
-A whole answer is sent by the request's own task; a stream has a sender task, so that a
-slow client never holds up reading, and everything written between two sends leaves in one.
+Strategy: the request's task sends, and does nothing else, so that a slow client never holds up
+reading, and everything written between two sends leaves in one. The work that gives the answer
+is stepped beside it, as on a connection of our own server.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from litestar.types import Receive, Send
 
+from facade.alarms import Overdue
 from facade.errors import TooLarge
+from facade.waits import Cohort, Prompt, Wait
 from facade.wire.connection import SLICE, Stalls, raw_headers
+from facade.wire.stepped import Stepped
 from facade.wire.written import Written
 
-_Message = dict[str, object]
+_WATCHED_AFTER: Final = 0.05  # seconds: the task that watches costs more than a short answer
 
 
-class AsgiAnswer(Written):
-    """The Answer of one ASGI request, in the task it is made in.
+class Clients:
+    """What all answers share: whose clients stall, who is ready, who is not watched yet."""
+
+    def __init__(self, stalls: Stalls) -> None:
+        self.stalls = stalls
+        self.cohort = Cohort()
+        self.unwatched = Overdue(_WATCHED_AFTER, AsgiAnswer.watch)
+
+
+class AsgiAnswer(Stepped, Written):
+    """The Answer of one ASGI request, and the work that gives it; made in the request's task.
 
     `abort` closes the client's socket, where the server lets us.
     """
 
-    _sender: asyncio.Task[None] | None = None
-    _wakes: asyncio.Event | None = None  # the sender's, where there is one
-
-    def __init__(self, send: Send, stalls: Stalls, abort: Callable[[], None] | None = None) -> None:
-        super().__init__(stalls)
-        task = asyncio.current_task()
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        clients: Clients,
+        abort: Callable[[], None] | None = None,
+    ) -> None:
+        Stepped.__init__(self, clients.cohort)
+        Written.__init__(self, clients.stalls)
+        task = asyncio.current_task(clients.cohort.loop.get())
         assert task is not None  # noqa: S101 - ASGI runs applications in tasks
         self._task = task
+        self._receive = receive
         self._send = send
+        self._unwatched = clients.unwatched
         self._abort = abort
+        self._watching: asyncio.Task[None] | None = None
+        self._begun = False  # the head is sent
+        self._fresh = False  # something was written since the last send
+        self._sending = False  # it stays where a send is cut: nothing can follow
+        self._more: Wait[None] | None = None  # that something is; the task's
+        self._sent: Prompt[None] | None = None  # that all is sent; the work's
 
-    async def watch(self, receive: Receive) -> None:
-        """See that the client leaves."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.leave()
+    async def give(self, work: Coroutine[Any, Any, object]) -> None:
+        """Send what the work writes, until it has ended."""
+        self._unwatched.begin(self)
+        try:
+            self.begin(work)
+            while not self._is_over:
+                await self._go_on()
+        finally:
+            self.cancel()
+            self._unwatched.end(self)
+            if self._watching is not None:
+                self._watching.cancel()
 
     def stalled(self) -> None:
         if self._abort:
             self._abort()
         self.leave()
 
-    def cancel(self) -> bool:
-        return self._task.cancel()
-
-    def given_up(self) -> bool:
-        self._task.uncancel()
-        return super().given_up()
-
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
-        self.headers |= {**headers, "content-length": str(len(body))}
+        self.headers.update(headers)
+        self.headers["content-length"] = str(len(body))
         self._pieces = [body]
-        self.ended = True
+        self._held = len(body)
+        self.end()
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
-        self.headers |= headers
-        self._wakes = asyncio.Event()
-        self._sender = asyncio.create_task(self._run())
+        self.headers.update(headers)
+        self._send_soon()
 
     def end(self) -> None:
         self.ended = True
@@ -71,56 +98,95 @@ class AsgiAnswer(Written):
 
     async def sent(self) -> None:
         """Wait until the client has been given everything."""
-        if self._sender is not None:
-            await self._sender
-        elif self.started:
-            await self._run()
+        if self.started and not self.complete:
+            self._sent = Prompt(loop=self._cohort.loop.get())
+            await self._sent
 
     def close(self) -> None:
         """End without finishing: what was not sent is not sent. Harmless after the end."""
-        if self._sender is not None:
-            self._sender.cancel()
         self._stalls.end(self)
 
-    async def _run(self) -> None:
-        headers = raw_headers(self.headers)
-        head: _Message = {"type": "http.response.start", "status": self.status, "headers": headers}
-        await self._timed(head)
-        last = False
-        while not last:
-            if not self._pieces and not self.ended:
-                await self._more()
-            for piece, final in self._slices():
-                last = self.complete = final and self.ended and not self._pieces
-                await self._timed(_body(piece, more=not last))
-                self._gone(len(piece))
+    def has_ended(self) -> None:
+        if self._sending:
+            self._task.cancel()
+        else:
+            self._wake()
 
-    def _send_soon(self) -> None:
-        if self._wakes is not None:
-            self._wakes.set()
+    async def _go_on(self) -> None:
+        try:
+            if self._fresh and not self._sending:
+                self._fresh = False
+                await self._send_held()
+            else:
+                self._more = self._cohort.loop.get().create_future()
+                await self._more
+        except OSError:  # as servers may tell that the client is gone
+            self._cut()
+        except asyncio.CancelledError:
+            self._task.uncancel()
+            if self._sending:
+                self._cut()
+            else:  # the server stops, and the work may have a last word
+                self.cancel()
 
-    async def _more(self) -> None:
-        if self._wakes is not None:
-            self._wakes.clear()
-            await self._wakes.wait()
+    async def _send_held(self) -> None:
+        if self.complete:
+            return
+        self._sending = True
+        self._stalls.begin(self)
+        if not self._begun:
+            self._begun = True
+            headers = raw_headers(self.headers)
+            head = {"type": "http.response.start", "status": self.status, "headers": headers}
+            await self._send(head)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
+        for piece, final in self._slices():
+            self._stalls.begin(self)
+            self.complete = final and self.ended and not self._pieces
+            more = not self.complete
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+            self._gone(len(piece))
+        self._stalls.end(self)
+        self._sending = False
+        if self.complete and self._sent is not None:
+            self._all_is_sent(self._sent)
+
+    def _all_is_sent(self, sent: Prompt[None]) -> None:
+        self._sent = None  # which knows us: together they would wait for the collector
+        if not sent.done():
+            sent.cohort = None  # the work is alone in this stage
+            sent.set_result(None)
+            self.step()
 
     def _slices(self) -> list[tuple[bytes, bool]]:
         """What is held, in sends; the last of them is marked."""
         held = b"".join(self._pieces)
         self._pieces.clear()
         if len(held) <= SLICE:
-            return [(held, True)]
+            return [(held, True)] if held or self.ended else []
         starts = range(0, len(held), SLICE)
         return [(held[start : start + SLICE], start == starts[-1]) for start in starts]
 
-    async def _timed(self, message: _Message) -> None:
-        self._stalls.begin(self)
-        await self._send(message)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
-        self._stalls.end(self)
+    def _send_soon(self) -> None:
+        self._fresh = True
+        self._wake()
 
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
-def _body(body: bytes, *, more: bool) -> _Message:
-    return {"type": "http.response.body", "body": body, "more_body": more}
+    def _cut(self) -> None:
+        """What was being sent is lost, and with it whatever comes after it."""
+        self.left = True
+        self.cancel()
+
+    def watch(self) -> None:
+        """See that the client leaves."""
+        self._watching = self._cohort.loop.get().create_task(self._until_left())
+
+    async def _until_left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.leave()
 
 
 async def read_body(receive: Receive, most: int) -> bytes:

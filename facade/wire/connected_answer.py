@@ -70,7 +70,7 @@ class ConnectedAnswer(Stepped, Written):
     async def sent(self) -> None:
         """Wait until the connection has taken everything."""
         if self.started and not self.complete:
-            self._sent = asyncio.get_running_loop().create_future()
+            self._sent = self._cohort.loop.get().create_future()
             await self._sent
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class ConnectedAnswer(Stepped, Written):
 
     def _send_soon(self) -> None:
         if self._turn is None and not self._connection.paused:
-            self._turn = asyncio.get_running_loop().call_soon(self.resume)
+            self._turn = self._cohort.loop.get().call_soon(self.resume)
 
     def _write_slice(self) -> None:
         held = self._next_slice()

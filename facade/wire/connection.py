@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from facade.alarms import Overdue
 from facade.waits import Cohort
 from facade.wire.stepped import Stepped
 
@@ -23,11 +23,14 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
     """Headers as ASGI takes them; what is not printable ASCII becomes `?`, what is long is cut."""
+    values = "".join(headers.values())  # nearly always all of them are plain: so one look at all
+    if len(values) <= _LONGEST and values.isascii() and values.isprintable():
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
     return [(name.encode(), _header_value(value)) for name, value in headers.items()]
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
-    """The same as they are written. Nearly always all of them are plain: so one look at all."""
+    """The same as they are written."""
     lines = "\r\n".join(map(": ".join, headers.items())).encode() + b"\r\n"
     if len(lines) > _LONGEST or len(lines.translate(None, _PLAIN)) != 2 * len(headers):
         return b"".join([b"%b: %b\r\n" % header for header in raw_headers(headers)])
@@ -91,31 +94,8 @@ class Sender(Protocol):
         """The client has taken nothing for too long."""
 
 
-class Stalls:
-    """The sends under way, and since when: one timer for all, as they are many and stalls are rare.
-
-    The sender whose client takes nothing for `client_idle` seconds is told so.
-    """
+class Stalls(Overdue[Sender]):
+    """The sends under way. Whose client takes nothing for `client_idle` seconds is told so."""
 
     def __init__(self, client_idle: float) -> None:
-        self._client_idle = client_idle
-        self._since: dict[Sender, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, sender: Sender) -> None:
-        loop = asyncio.get_running_loop()
-        self._since[sender] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
-
-    def end(self, sender: Sender) -> None:
-        self._since.pop(sender, None)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        late = loop.time() - self._client_idle
-        for sender in [sender for sender, since in self._since.items() if since <= late]:
-            self.end(sender)
-            sender.stalled()
-        self._timer = None
-        if self._since:
-            self._timer = loop.call_later(self._client_idle / 4, self._look, loop)
+        super().__init__(client_idle, lambda sender: sender.stalled())

@@ -13,7 +13,7 @@ from facade.edge import Edge, Request
 from facade.listening import ServerSettings
 from facade.waits import Cohort
 from facade.wire.answer import Answer, AnswerWriter
-from facade.wire.asgi import AsgiAnswer
+from facade.wire.asgi import AsgiAnswer, Clients
 from facade.wire.connected_answer import ConnectedAnswer
 from facade.wire.connection import Connection, Stalls
 from facade.wire.head import Headers
@@ -31,6 +31,7 @@ class SlowClient:
         self.sent: list[Message] = []
         self.gone = asyncio.Event()
         self._takes = asyncio.Semaphore(0)
+        self._task = asyncio.current_task()  # the request's
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
         await self._takes.acquire()
@@ -47,14 +48,25 @@ class SlowClient:
     def leave(self) -> None:
         self.gone.set()
 
+    def stop(self) -> None:
+        """As a server does that stops."""
+        assert self._task is not None
+        self._task.cancel()
+
     async def served(self, work: Work, client_idle: float = IDLE) -> int | None:
         """What the edge says of this work when it has ended, under ASGI."""
-        answer = AsgiAnswer(self.send, Stalls(client_idle))
-        watching = asyncio.create_task(answer.watch(self.receive))
-        try:
-            return await _served(work, answer)
-        finally:
-            watching.cancel()
+        said: list[int | None] = []
+
+        async def serving() -> None:
+            said.append(await _served(work, answer))
+
+        answer = self.answered(client_idle)
+        await answer.give(serving())
+        return said[0]
+
+    def answered(self, client_idle: float = IDLE) -> AsgiAnswer:
+        """The answer to its request, of the task that asks for it."""
+        return AsgiAnswer(self.receive, self.send, Clients(Stalls(client_idle)))
 
     @property
     def body(self) -> bytes:
@@ -76,11 +88,11 @@ class Answered(ConnectedAnswer):
         self.over.set()
 
 
-class SlowConnection(SlowClient):
+class SlowConnection:
     """A Connection, which is paused after each write until the client takes it."""
 
     def __init__(self, *, chunked: bool = False) -> None:
-        super().__init__()
+        self.gone = asyncio.Event()
         self.chunked = chunked
         self.cohort = Cohort()
         self.paused = False
@@ -133,9 +145,13 @@ class SlowConnection(SlowClient):
     def ended(self, work: Stepped) -> None: ...
 
     def leave(self) -> None:
-        super().leave()
+        self.gone.set()
         if self.answer:
             self.answer.leave()
+
+    def stop(self) -> None:
+        assert self.answer is not None
+        self.answer.cancel()
 
     @property
     def body(self) -> bytes:

@@ -8,7 +8,7 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facade.alarms import Alarm, Alarms
+from facade.alarms import Alarm, Alarms, Overdue
 from tests.facade.virtual_time import run
 
 Step = tuple[str, int]
@@ -99,5 +99,33 @@ def test_what_is_set_while_another_rings_does_not_delay_the_others() -> None:
         alarms.set(2, ring)
         await asyncio.sleep(11)
         assert [2, 10] == rung
+
+    run(test())
+
+
+def test_who_waits_too_long_is_told_of_once_and_hardly_late() -> None:
+    async def test() -> None:
+        told: dict[str, float] = {}
+        loop = asyncio.get_running_loop()
+
+        def tell(who: str) -> None:
+            assert who not in told
+            told[who] = loop.time()
+            overdue.end(who)  # harmless
+
+        overdue = Overdue(8.0, tell)
+        overdue.begin("first")
+        await asyncio.sleep(3)
+        overdue.begin("ended")
+        overdue.begin("again")
+        await asyncio.sleep(3)
+        overdue.end("ended")
+        overdue.begin("again")
+        await asyncio.sleep(30)
+        overdue.begin("late")
+        await asyncio.sleep(30)
+        assert ["first", "again", "late"] == list(told)
+        for who, began in (("first", 0), ("again", 6), ("late", 36)):
+            assert began + 8 <= told[who] <= began + 10
 
     run(test())

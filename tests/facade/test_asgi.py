@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facade.errors import TooLarge
 from facade.wire import asgi, written
 from facade.wire.asgi import AsgiAnswer, read_body
-from facade.wire.connection import Stalls, raw_headers
+from facade.wire.connection import raw_headers
 from tests.facade.slow_client import SlowClient
 
 Step = tuple[str, bytes | int]
@@ -35,6 +35,20 @@ def _run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(bounded())
 
 
+async def _give(answer: AsgiAnswer, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    failed: list[Exception] = []
+
+    async def watched() -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - which a shell without tasks tells nobody
+            failed.append(error)
+
+    await answer.give(watched())
+    if failed:
+        raise failed[0]
+
+
 async def _turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
@@ -52,22 +66,27 @@ def test_any_interleaving_of_writing_and_sending_gives_every_byte_in_order(
 ) -> None:
     async def test() -> None:
         client = SlowClient()
-        answer = AsgiAnswer(client.send, Stalls(60))
-        answer.start(200, {"x": "y"})
-        for what, how in steps:
-            if isinstance(how, bytes):
-                answer.write(how)
-            elif what == "take":
-                client.take(how)
-            else:
-                await _turns(how)
-            # There is room exactly while less than that was written and not taken.
-            assert (answer.drained() is None) == (answer._held < READ_AHEAD)
-            assert answer._held >= 0
-        answer.end()
-        client.take()
-        await answer.sent()
-        answer.close()
+        answer = client.answered()
+
+        async def work() -> None:
+            answer.start(200, {"x": "y"})
+            for what, how in steps:
+                if isinstance(how, bytes):
+                    answer.write(how)
+                elif what == "take":
+                    client.take(how)
+                else:
+                    await _turns(how)
+                # There is room exactly while less than that was written and not taken.
+                assert (answer.drained() is None) == (answer._held < READ_AHEAD)
+                assert answer._held >= 0
+            answer.end()
+            client.take()
+            await answer.sent()
+            answer.close()
+
+        await _give(answer, work)
+        assert answer.complete
         _check_sent(client, b"".join(how for _, how in steps if isinstance(how, bytes)))
 
     _run(test)
@@ -93,11 +112,14 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
     async def test() -> None:
         client = SlowClient()
         client.take()
-        answer = AsgiAnswer(client.send, Stalls(60))
-        answer.headers["x"] = "y"
-        answer.whole(200, {}, body)
-        await answer.sent()
-        answer.close()
+        answer = client.answered()
+
+        async def work() -> None:
+            answer.headers["x"] = "y"
+            answer.whole(200, {}, body)
+            await answer.sent()
+
+        await _give(answer, work)
         length = (b"content-length", str(len(body)).encode())
         assert length == client.sent[0]["headers"].pop()
         _check_sent(client, body)
@@ -108,48 +130,57 @@ def test_a_whole_answer_is_sent_in_slices(body: bytes) -> None:
 
 async def test_what_is_written_between_two_sends_leaves_in_one() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60))
-    answer.start(200, {})
-    await _turns(2)
-    for piece in (b"a", b"b", b"", b"c"):
-        answer.write(piece)
-    client.take(2)
-    await _turns(5)
+    answer = client.answered()
+
+    async def work() -> None:
+        answer.start(200, {})
+        await _turns(2)
+        for piece in (b"a", b"b", b"", b"c"):
+            answer.write(piece)
+        client.take(2)
+        await _turns(5)
+
+    await _give(answer, work)
     assert [b"abc"] == [message["body"] for message in client.sent[1:]]
-    answer.close()
 
 
 async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60))
-    answer.start(200, {})
-    answer.write(b"x" * (READ_AHEAD + SLICE))
-    room = answer.drained()
-    assert room is not None
-    assert answer.drained() is room
-    client.take(2)  # the head, and a slice
-    await _turns(5)
-    assert not room.done()
-    client.take(1)
-    await _turns(5)
-    assert room.done()
-    assert answer.drained() is None
-    answer.close()
+    answer = client.answered()
+
+    async def work() -> None:
+        answer.start(200, {})
+        answer.write(b"x" * (READ_AHEAD + SLICE))
+        room = answer.drained()
+        assert room is not None
+        assert answer.drained() is room
+        client.take(2)  # the head, and a slice
+        await _turns(5)
+        assert not room.done()
+        client.take(1)
+        await _turns(5)
+        assert room.done()
+        assert answer.drained() is None
+
+    await _give(answer, work)
 
 
 async def test_who_waited_for_room_and_left_breaks_nothing() -> None:
     client = SlowClient()
-    answer = AsgiAnswer(client.send, Stalls(60))
-    answer.start(200, {})
-    answer.write(b"x" * READ_AHEAD)
-    room = answer.drained()
-    assert room is not None
-    room.cancel()
-    answer.end()
-    client.take()
-    await answer.sent()
+    answer = client.answered()
+
+    async def work() -> None:
+        answer.start(200, {})
+        answer.write(b"x" * READ_AHEAD)
+        room = answer.drained()
+        assert room is not None
+        room.cancel()
+        answer.end()
+        client.take()
+        await answer.sent()
+
+    await _give(answer, work)
     assert READ_AHEAD == len(client.body)
-    answer.close()
 
 
 async def test_a_body_that_is_cut_is_what_there_is_of_it() -> None:

@@ -11,7 +11,7 @@ from facade.wire.answer import Answer
 from facade.wire.connection import SLICE
 from tests.facade.slow_client import SlowClient, SlowConnection
 
-Kind = type[SlowClient]
+Kind = type[SlowClient] | type[SlowConnection]
 CLIENTS: Final = pytest.mark.parametrize("kind", [SlowClient, SlowConnection])
 
 
@@ -129,6 +129,75 @@ async def test_a_client_that_takes_nothing_is_left_alone() -> None:
     assert 1 == len(client.sent)
 
 
+class _Gone(SlowClient):
+    """Whose server says so where something is sent."""
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        if self.sent:
+            raise OSError("the client is gone")
+        await super().send(message)
+
+
+@pytest.mark.parametrize("much", [1, 3 * SLICE])
+async def test_a_client_that_is_gone_when_something_is_sent_cancels_the_work(much: int) -> None:
+    client = _Gone()
+    client.take()
+
+    async def work(answer: Answer) -> None:
+        answer.start(200, {})
+        answer.write(b"x" * much)
+        await asyncio.Event().wait()
+
+    assert await client.served(work) is None
+    assert 1 == len(client.sent)
+
+
+async def test_a_client_that_is_gone_at_the_last_byte_cancels_the_work() -> None:
+    client = _Gone()
+    client.take()
+
+    async def work(answer: Answer) -> None:
+        answer.whole(200, {}, b"ok")
+
+    assert await client.served(work) is None
+
+
+class _Fails(SlowClient):
+    async def send(self, _: Any) -> None:  # noqa: ANN401 - an ASGI message
+        raise RuntimeError("a bug")
+
+
+async def test_a_server_that_cannot_send_is_told_and_nothing_is_left_behind() -> None:
+    client = _Fails()
+    released = asyncio.Event()
+
+    async def work(answer: Answer) -> None:
+        answer.start(200, {})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            released.set()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await client.served(work)
+    await asyncio.wait_for(released.wait(), 5)
+
+
+async def test_a_server_that_stops_while_something_is_sent_is_waited_for_by_nobody() -> None:
+    """Whether the client has taken that is unknown: nothing can follow."""
+    client = SlowClient()
+
+    async def work(answer: Answer) -> None:
+        answer.start(200, {})
+        answer.write(b"half")
+        asyncio.get_running_loop().call_later(0.01, client.stop)
+        await asyncio.Event().wait()
+
+    assert await client.served(work) is None
+    assert [] == client.sent
+    assert 0 == _cancels()
+
+
 async def test_a_client_that_takes_something_at_times_is_not_idle() -> None:
     client = SlowConnection()
 
@@ -151,7 +220,7 @@ async def test_a_server_that_stops_says_its_last_word(kind: Kind) -> None:
         answer.start(200, {})
         answer.write(b"half, ")
         await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(answer.cancel)  # type: ignore[attr-defined] # both can
+        asyncio.get_running_loop().call_soon(client.stop)
         await asyncio.Event().wait()
 
     assert 200 == await client.served(work)
@@ -167,7 +236,7 @@ async def test_a_server_that_stops_has_nothing_to_add_to_what_is_being_sent(kind
 
     async def work(answer: Answer) -> None:
         answer.whole(200, {}, b"x" * 3 * SLICE)
-        asyncio.get_running_loop().call_later(0.01, answer.cancel)  # type: ignore[attr-defined] # both
+        asyncio.get_running_loop().call_later(0.01, client.stop)
 
     assert await client.served(work) is None
     assert set(b"x") == set(client.body)
