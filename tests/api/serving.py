@@ -108,10 +108,15 @@ class Facade:
 
 
 @asynccontextmanager
-async def serving(said: Settings, fake: FakeUpstream) -> AsyncIterator[Facade]:
-    """A facade with these settings; afterwards no task of it may be left."""
+async def serving(
+    said: Settings, fake: FakeUpstream, http: str | type[Protocol] = Protocol
+) -> AsyncIterator[Facade]:
+    """A facade with these settings, by ours or another server's `http`; afterwards no task of it
+    may be left.
+    """
     before = asyncio.all_tasks()
     server = uvicorn.Server(configured(said))
+    server.config.http = http
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     listener = socket.create_server(("127.0.0.1", 0))

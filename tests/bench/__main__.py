@@ -31,10 +31,11 @@ from tests.bench.rows import KINDS, OPENAI, UPSTREAMS
 _WARM_UP: Final = 0.5  # seconds
 _NGINX: Final = "nginx"
 _LIMITED: Final = "limited"
+_ASGI: Final = "asgi"
 _LEGEND: Final = """
 Counted are good answers, of paced streams their chunks. nginx is asked for the same answer in
-OpenAI's form. "limited" is "openai" with a key, a limit of requests and one of tokens. "busy" is
-the part of its core that the gateway had.
+OpenAI's form. "limited" is "openai" with a key, a limit of requests and one of tokens; "asgi" is
+"openai" under a server that is not ours. "busy" is the part of its core that the gateway had.
 """
 
 
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contenders = [Contender(name, own, name) for name in UPSTREAMS]
         limited = held.enter_context(facade(port, folder, LIMITS))
         contenders.append(Contender(_LIMITED, limited, OPENAI))
+        asgi = held.enter_context(facade(port, folder, module="tests.bench.asgi"))
+        contenders.append(Contender(_ASGI, asgi, OPENAI))
         if program := find_nginx():
             plain = held.enter_context(nginx(program, port, folder))
             contenders.insert(0, Contender(_NGINX, plain, OPENAI))
@@ -138,7 +141,8 @@ def window(kind: str, contender: Contender, seconds: float) -> Speed:
 
 def _rows(kind: str, speeds: Speeds) -> Iterator[str]:
     plain = speeds.get(_NGINX)
-    for name, upstream in [*zip(UPSTREAMS, UPSTREAMS, strict=True), (_LIMITED, OPENAI)]:
+    rows = [*zip(UPSTREAMS, UPSTREAMS, strict=True), (_LIMITED, OPENAI), (_ASGI, OPENAI)]
+    for name, upstream in rows:
         own = speeds[name]
         yield _line(
             f"{kind} {name}",

@@ -84,14 +84,16 @@ def find_nginx() -> str | None:
 
 
 @contextlib.contextmanager
-def facade(upstream: int, folder: Path, more: str = "") -> Iterator[Gateway]:
+def facade(
+    upstream: int, folder: Path, more: str = "", module: str = "facade"
+) -> Iterator[Gateway]:
     """A facade as it is started by hand, with the upstream at that port as its two upstreams.
 
-    `more` is added to its configuration.
+    `more` is added to its configuration; `module` is the command.
     """
     file = folder / f"facade{len(more)}.toml"
     file.write_text(_FACADE.format(port=upstream) + more)
-    command = [sys.executable, "-m", "facade", "serve", "--port", "0", "--config", str(file)]
+    command = [sys.executable, "-m", module, "serve", "--port", "0", "--config", str(file)]
     began = time.monotonic()
     with running(command, cores()[0]) as process:
         port = re.search(r"http://[^/]*:(\d+)", first_line(process))

@@ -143,7 +143,7 @@ def test_the_command_prints_a_row_for_each_gateway_and_leaves_nothing_behind(
     assert (0, "") == (ran.returncode, ran.stderr)
     rows = [line.split() for line in ran.stdout.splitlines()]
     measured = [row[1] for row in rows if row[0] == "chat"]
-    assert ["openai", "ollama", "limited"] == measured
+    assert ["openai", "ollama", "limited", "asgi"] == measured
     assert ("no nginx here" in ran.stdout) == (find_nginx() is None)
     assert [] == list(tmp_path.iterdir())
 
