@@ -93,8 +93,8 @@ class AsgiAnswer(Stepped, Written):
         self._send_soon()
 
     def end(self) -> None:
-        self.ended = True
-        self._send_soon()
+        self.ended = self._fresh = True
+        self._wake()
 
     async def sent(self) -> None:
         """Wait until the client has been given everything."""
@@ -133,9 +133,9 @@ class AsgiAnswer(Stepped, Written):
         if self.complete:
             return
         self._sending = True
-        self._stalls.begin(self)
         if not self._begun:
             self._begun = True
+            self._stalls.begin(self)
             headers = raw_headers(self.headers)
             head = {"type": "http.response.start", "status": self.status, "headers": headers}
             await self._send(head)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
@@ -167,8 +167,10 @@ class AsgiAnswer(Stepped, Written):
         return [(held[start : start + SLICE], start == starts[-1]) for start in starts]
 
     def _send_soon(self) -> None:
-        self._fresh = True
-        self._wake()
+        """After the work's next stage: it may have more by then, and a send is dear."""
+        if not self._fresh:
+            self._fresh = True
+            self._cohort.loop.get().call_soon(self._wake)
 
     def _wake(self) -> None:
         if self._more is not None and not self._more.done():

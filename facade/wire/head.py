@@ -25,7 +25,7 @@ class Headers(dict[str, str]):
     """
 
     def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        super().__init__((str(name, "latin-1"), str(value, "latin-1")) for name, value in pairs)
+        super().__init__([(str(name, "latin-1"), str(value, "latin-1")) for name, value in pairs])
         self.pairs = pairs
 
 
