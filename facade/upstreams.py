@@ -35,7 +35,7 @@ from facade.deadlines import Clocks, Timeouts
 from facade.held import Held
 from facade.known_limits import KnownLimits
 from facade.loading import Loading
-from facade.waits import Wait
+from facade.waits import Left, Wait
 from facade.wire.upstream import (
     ConnectionFault,
     Connections,
@@ -283,7 +283,8 @@ def _raise(end: ConnectionFault | CancelledError, clocks: Clocks) -> None:
     """Raises what ended a wait as an UpstreamError, unless it was cancelled from outside."""
     if isinstance(end, ConnectionFault):
         raise _foreign(end) from end
-    clocks.check()
+    if not isinstance(end, Left):  # a clock may have run out in the same turn
+        clocks.check()
 
 
 def _foreign(fault: ConnectionFault) -> UpstreamError:

@@ -23,6 +23,10 @@ def next_stage() -> Generator[None, None, None]:
     yield
 
 
+class Left(asyncio.CancelledError):
+    """Who waits is cancelled, whatever became of what was waited for."""
+
+
 class Member(Protocol):
     """Who goes on with others."""
 

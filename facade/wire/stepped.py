@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from facade.waits import Cohort, Prompt, Wait
+from facade.waits import Cohort, Left, Prompt, Wait
 
 
 class Stepped:
@@ -41,7 +41,7 @@ class Stepped:
         try:
             if self._cancels:
                 self._cancels = False
-                wait = self._work.throw(asyncio.CancelledError())
+                wait = self._work.throw(Left())
             else:
                 wait = self._work.send(None)
         except (StopIteration, asyncio.CancelledError):
@@ -61,7 +61,9 @@ class Stepped:
     def cancel(self, msg: object = None) -> bool:
         if self._is_over:
             return False
-        self._cancels = self._waits is None or not self._waits.cancel(msg)
+        self._cancels = True
+        if self._waits is not None:
+            self._waits.cancel(msg)
         return True
 
     def _await(self, wait: Wait[Any]) -> None:
@@ -71,8 +73,8 @@ class Stepped:
             wait.cohort, wait.waiter = self._cohort, self
         else:
             wait.add_done_callback(self.step)
-        if self._cancels and wait.cancel():
-            self._cancels = False
+        if self._cancels:
+            wait.cancel()
 
     def _end(self) -> None:
         self._is_over = True
