@@ -5,7 +5,8 @@ asked while an answer is under way goes in the next trip, all at once and in ord
 held for LAPSE seconds and renewed while its process lives. Nothing is sent twice: what a lost
 answer leaves is a bucket that drains by itself, never one that was refunded twice. Only places
 are given up again, which does no harm: a server that was stopped still does what it was asked
-before. All keys share one hash tag, for a script may touch any of them.
+before. What ends while the server does not answer is kept until it does. All keys share one hash
+tag, for a script may touch any of them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ LAPSE: Final = 30.0  # seconds that a place is held for a process that says noth
 _STANDS: Final = int(LOOKS * 10_000)  # ms that one who does not look stands in line
 _PATIENCE: Final = 0.5  # seconds for one trip
 _TRIP: Final = 128  # calls
-_UNSURE: Final = 10_000  # calls; beyond them places lapse
+_MOST_KEPT: Final = 10_000  # calls; beyond them places lapse, and what is owed is forgotten
 _FAILURES: Final = (ValkeyError, OSError, TimeoutError)
 
 
@@ -75,7 +76,8 @@ class SharedStore:
         self._places: dict[str, list[str]] = {}  # by lease, the keys where it holds one
         self._waiting: list[_Call] = []
         self._failing = False
-        self._unsure: deque[_Call] = deque(maxlen=_UNSURE)  # places that may be held, for nobody
+        self._unsure: deque[_Call] = deque(maxlen=_MOST_KEPT)  # places that may be held for nobody
+        self._unsent: deque[_Call] = deque(maxlen=_MOST_KEPT)  # ends of leases
         self._trips: asyncio.Future[None] | None = None
         self._renewal: asyncio.Task[None] | None = None  # once a place is held
 
@@ -145,6 +147,9 @@ class SharedStore:
         await self._client.aclose()
 
     def _send(self, call: _Call) -> None:
+        if self._failing and call.script is self._settle:
+            self._unsent.append(call)
+            return
         self._waiting.append(call)
         if self._trips is None or self._trips.done():
             self._trips = asyncio.ensure_future(self._make_trips())
@@ -161,9 +166,13 @@ class SharedStore:
                 self._note(next((each for each in answers if isinstance(each, Exception)), None))
                 if not self._failing:
                     self._unsure.clear()
+                    self._waiting = [*self._unsent, *self._waiting]
+                    self._unsent.clear()
             except _FAILURES as error:  # who still waits need not find it out one by one
                 self._note(error)
-                calls, self._waiting = calls + self._waiting, []
+                behind, self._waiting = self._waiting, []
+                self._unsent.extend(call for call in behind if call.script is self._settle)
+                calls += [call for call in behind if call.script is not self._settle]
                 answers = [error] * len(calls)
             for call, answer in zip(calls, answers, strict=True):
                 call.then(answer)
