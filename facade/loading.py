@@ -17,6 +17,7 @@ from typing import Final
 from adapters.dialect import Facts, ListsLoaded, UpstreamRequest, named_remote
 from adapters.errors import UpstreamError
 from facade.deadlines import Clocks
+from facade.waits import Loop
 
 _EVERY: Final = 1.0  # seconds
 _PATIENCE: Final = 1.0  # seconds; a newer Ollama does not say while it loads
@@ -34,6 +35,7 @@ class Loading:
     ) -> None:
         self._dialect = dialect
         self._ask = ask
+        self._now = Loop().time
         self._asking: asyncio.Task[Mapping[str, bool]] | None = None
         self._asked_at = -math.inf
         # When it was last asked; None: it did not say.
@@ -49,7 +51,7 @@ class Loading:
 
     def known(self) -> Mapping[str, Facts] | None:
         """What was in memory lately. Whoever looks lets it be asked again, and does not wait."""
-        if asyncio.get_running_loop().time() - self._asked_at >= _EVERY:
+        if self._now() - self._asked_at >= _EVERY:
             self._ask_if_nobody_does()
         return self._known
 
@@ -94,7 +96,7 @@ class Loading:
 
     def _ask_if_nobody_does(self) -> asyncio.Task[Mapping[str, bool]]:
         if self._asking is None or self._asking.done():
-            self._asked_at = asyncio.get_running_loop().time()
+            self._asked_at = self._now()
             self._asking = asyncio.create_task(self._asked())
         return self._asking
 
