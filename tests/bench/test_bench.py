@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import answers
+from tests.bench import answers, profile
 from tests.bench.__main__ import Contender, main, window
 from tests.bench.answers import Asked, Pieces
 from tests.bench.gateways import Gateway, facade, find_nginx
@@ -146,6 +146,19 @@ def test_the_command_prints_a_row_for_each_gateway_and_leaves_nothing_behind(
     assert ["openai", "ollama", "limited", "asgi"] == measured
     assert ("no nginx here" in ran.stdout) == (find_nginx() is None)
     assert [] == list(tmp_path.iterdir())
+
+
+def test_the_profile_tells_which_files_an_answer_spends_its_time_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(profile, "_SECONDS", 0.5)
+    assert 0 == profile.main(["burst", "ollama"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    parts = {file: float(share.removesuffix("%")) for share, file in rows}
+    assert {"adapters/ollama_runs.py", "facade/wire/direct_exchange.py"} <= parts.keys()
+    assert 80 < sum(parts.values()) < 101
+    with pytest.raises(SystemExit, match="chat, embeddings, burst, paced"):
+        profile.main(["speech"])
 
 
 @pytest.mark.parametrize(
