@@ -58,18 +58,22 @@ class AsgiAnswer(Stepped, Written):
         self._begun = False  # the head is sent
         self._fresh = False  # something was written since the last send
         self._sending = False  # it stays where a send is cut: nothing can follow
+        self._last = False  # what is sent, or was, is the end of the answer
         self._more: Wait[None] | None = None  # that something is; the task's
         self._sent: Prompt[None] | None = None  # that all is sent; the work's
 
     async def give(self, work: Coroutine[Any, Any, object]) -> None:
-        """Send what the work writes, until it has ended."""
+        """Send what the work writes, until it has ended. Raises what sending does, but OSErrors."""
         self._unwatched.begin(self)
         try:
             self.begin(work)
             while not self._is_over:
                 await self._go_on()
+        except BaseException:
+            self._sending = False  # the task is the server's again: nobody sends a last word
+            self._cut()
+            raise
         finally:
-            self.cancel()
             self._unwatched.end(self)
             if self._watching is not None:
                 self._watching.cancel()
@@ -77,7 +81,12 @@ class AsgiAnswer(Stepped, Written):
     def stalled(self) -> None:
         if self._abort:
             self._abort()
-        self.leave()
+        super().leave()
+
+    def leave(self) -> None:
+        """The client is gone; servers also say so once they have been given the last byte."""
+        if not self._last:
+            super().leave()
 
     def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -100,7 +109,10 @@ class AsgiAnswer(Stepped, Written):
         """Wait until the client has been given everything."""
         if self.started and not self.complete:
             self._sent = Prompt(loop=self._cohort.loop.get())
-            await self._sent
+            try:
+                await self._sent
+            finally:
+                self._sent = None  # which knows us: together they would wait for the collector
 
     def close(self) -> None:
         """End without finishing: what was not sent is not sent. Harmless after the end."""
@@ -141,17 +153,17 @@ class AsgiAnswer(Stepped, Written):
             await self._send(head)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
         for piece, final in self._slices():
             self._stalls.begin(self)
-            self.complete = final and self.ended and not self._pieces
-            more = not self.complete
+            self._last = final and self.ended and not self._pieces
+            more = not self._last
             await self._send({"type": "http.response.body", "body": piece, "more_body": more})
             self._gone(len(piece))
         self._stalls.end(self)
         self._sending = False
+        self.complete = self._last
         if self.complete and self._sent is not None:
             self._all_is_sent(self._sent)
 
     def _all_is_sent(self, sent: Prompt[None]) -> None:
-        self._sent = None  # which knows us: together they would wait for the collector
         if not sent.done():
             sent.cohort = None  # the work is alone in this stage
             sent.set_result(None)

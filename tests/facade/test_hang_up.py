@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any, Final
 
 import pytest
@@ -93,6 +95,25 @@ async def test_a_connection_that_is_lost_after_the_last_byte_had_its_answer() ->
     assert client.finished
 
 
+@CLIENTS
+async def test_a_work_that_ends_later_than_its_answer_cuts_nothing(kind: Kind) -> None:
+    """As a replay does, which waits for the one who writes it."""
+    client = kind()
+    client.take(2)
+
+    async def work(answer: Answer) -> None:
+        answer.start(200, {})
+        answer.write(b"first, ")
+        await asyncio.sleep(0.01)
+        answer.write(b"last")
+        answer.end()
+        await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.01, client.take)
+
+    assert 200 == await client.served(work)
+    assert b"first, last" == client.body
+
+
 async def _fill(answer: Answer) -> None:
     answer.start(200, {})
     while not (room := answer.drained()):
@@ -127,6 +148,37 @@ async def test_a_client_that_takes_nothing_is_left_alone() -> None:
     client.take(1)
     assert await client.served(_fill, 0.05) is None
     assert 1 == len(client.sent)
+
+
+async def test_a_client_that_does_not_take_the_last_of_it_is_left_alone() -> None:
+    client = SlowClient()
+    client.take(1)
+
+    async def work(answer: Answer) -> None:
+        answer.whole(200, {}, b"ok")
+
+    serving = asyncio.create_task(client.served(work, 0.05))
+    assert ({serving}, set()) == await asyncio.wait({serving}, timeout=5)
+    assert serving.result() is None
+    assert 1 == len(client.sent)
+
+
+async def test_a_client_that_leaves_leaves_nothing_to_the_collector() -> None:
+    client = SlowClient()
+    answers: list[weakref.ref[Answer]] = []
+
+    async def work(answer: Answer) -> None:
+        answers.append(weakref.ref(answer))
+        answer.whole(200, {}, b"ok" * SLICE)
+        asyncio.get_running_loop().call_later(0.01, client.leave)
+
+    gc.disable()
+    try:
+        assert await client.served(work) is None
+        await asyncio.sleep(0)  # who watched has ended
+        assert [None] == [answer() for answer in answers]
+    finally:
+        gc.enable()
 
 
 class _Gone(SlowClient):
@@ -181,6 +233,29 @@ async def test_a_server_that_cannot_send_is_told_and_nothing_is_left_behind() ->
     with pytest.raises(RuntimeError, match="a bug"):
         await client.served(work)
     await asyncio.wait_for(released.wait(), 5)
+
+
+async def test_a_server_that_cannot_send_goes_on_in_its_task() -> None:
+    """The work ends later, without a last word, and cancels nobody."""
+    client = _Fails()
+    answer = client.answered()
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            answer.start(200, {})
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert answer.given_up()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await answer.give(work())
+    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.sleep(0)
+    assert 0 == _cancels()
 
 
 async def test_a_server_that_stops_while_something_is_sent_is_waited_for_by_nobody() -> None:
