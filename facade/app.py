@@ -74,14 +74,16 @@ class Application:
         self._framework = framework
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self.busy.get(scope.get("raw_path", b""))  # of no path: that of the lifespan
+        door = None
+        if "method" in scope:  # which a web socket and the lifespan have none of
+            door = self.busy.get(scope.get("raw_path", b""))
         await (door or self._framework)(scope, receive, send)
 
 
 def build(settings: Settings) -> Application:
-    """The application. Nothing is connected before the first request or the start of serving.
+    """The application, of one loop: that of its first request or of the start of serving.
 
-    Raises ConfigError for an upstream whose connections cannot be made.
+    Nothing is connected before. Raises ConfigError for an upstream that cannot be connected to.
     """
     upstreams = upstreams_of(settings)
     discovery = Discovery(upstreams, local_only=confined(settings.keys))

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
+from facade.app import build
 from tests.api.asking import answer_of, ask, chat, error_of, opened, rest_of
 from tests.api.serving import Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream, Reply, faults
@@ -126,3 +127,23 @@ async def test_many_at_once_have_their_own_answers(facade: Facade, model: str, p
             deltas = [choice["delta"] for chunk in answer.chunks for choice in chunk["choices"]]
             said.append("".join(delta.get("content") or "" for delta in deltas))
     assert {f"{number} " * 50 for number in range(40)} == set(said)
+
+
+async def test_a_web_socket_is_closed(fake: FakeUpstream, tmp_path: Path) -> None:
+    sent: list[Any] = []
+    scope: Any = {
+        "type": "websocket",
+        "path": CHAT,
+        "raw_path": CHAT.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+
+    async def receive() -> Any:  # noqa: ANN401 - an ASGI message
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        sent.append(message)
+
+    await build(settings(tmp_path, both(fake)))(scope, receive, send)
+    assert ["websocket.close"] == [message["type"] for message in sent]
