@@ -204,13 +204,13 @@ class AsgiAnswer(Stepped, Written):
 
 
 async def read_body(receive: Receive, most: int) -> bytes:
-    """The request's body; what there is of it if the client left. TooLarge beyond `most` bytes."""
+    """The request's body; nothing of it if the client left. TooLarge beyond `most` bytes."""
     pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(pieces)
+            return b""  # what came of it may be valid, and nobody is there for an answer
         pieces.append(message["body"])
         size += len(message["body"])
         if size > most:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from facade.app import build
-from tests.api.asking import answer_of, ask, chat, error_of, opened, rest_of
+from tests.api.asking import answer_of, ask, chat, error_of, opened, request, rest_of, sent_raw
 from tests.api.serving import Facade, both, serving, settings
 from tests.fake_upstream import FakeUpstream, Reply, faults
 
@@ -82,6 +82,15 @@ async def test_who_leaves_stops_the_upstream(
         left_at = client.leave()
         assert await facade.fake.hung_up(request, within=5) - left_at < 0.2
     await facade.idle()
+
+
+async def test_who_leaves_while_it_sends_reaches_no_model(facade: Facade, model: str) -> None:
+    body = json.dumps(chat(model)).encode()
+    sent = request("POST", CHAT, body, content_length=str(len(body) + 1))
+    async with sent_raw(facade, sent):
+        await facade.until(lambda: facade.requests == 1)
+    await facade.idle()
+    assert [] == facade.fake.requests
 
 
 async def test_who_takes_nothing_is_cut(fake: FakeUpstream, tmp_path: Path) -> None:
