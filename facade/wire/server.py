@@ -3,11 +3,10 @@
 Strategy: a POST to a busy path goes from the parser's callbacks to the application and back
 without ASGI, whose cycle (a task, an event, a scope, two messages) costs more than a second
 socket. What is unusual (a body without a length, one that is announced, requests in one packet, a
-caller who is refused) goes uvicorn's way, as all other paths do: there is nothing that one way
-answers and the other does not. A request on the short way whose head is the last one's, but for
-the length of its body, is not parsed: the parser stands between two requests while such come, and
-is given whatever is not exactly that. Also here: a request's head has a size, and connections
-without a request share one timer.
+caller who is refused) goes uvicorn's way, as all other paths do, and is answered the same. A
+request on the short way whose head is the last one's, but for the length of its body, is not
+parsed: the parser stands between two requests while such come, and is given whatever is not exactly
+that. Also here: a head has a size, and connections without a request share one timer.
 """
 
 from __future__ import annotations
@@ -76,7 +75,9 @@ class Protocol(HttpToolsProtocol):
             transport.get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT
             )
-        super().connection_made(Gathered(transport, self.cohort))  # type: ignore[arg-type] # as far as it asks
+        gathered = Gathered(transport, self.cohort)
+        self.write, self.abort = gathered.write, gathered.abort
+        super().connection_made(gathered)  # type: ignore[arg-type] # as far as it asks
 
     def data_received(self, data: bytes) -> None:
         """A request like the last one is not parsed; what there is of it waits for the rest."""
@@ -148,7 +149,7 @@ class Protocol(HttpToolsProtocol):
         cycle = self._answering or self._running
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(refusal(msg, f"req_{secrets.token_hex(12)}"))
-        self.transport.close()
+        self._close()
 
     # What the parser sees
 
@@ -225,7 +226,7 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override] # as protocols may
         """Who says no more may still read what is answered at once: that takes two turns."""
-        self.loop.call_soon(self.loop.call_soon, self.transport.close)
+        self.loop.call_soon(self.loop.call_soon, self._close)
         if self._answering:  # which might not hear of it while the system holds what was sent
             self.loop.call_soon(self.loop.call_soon, self._answering.leave)
         return True
@@ -261,39 +262,38 @@ class Protocol(HttpToolsProtocol):
     def begin(self, status: int, headers: Mapping[str, str]) -> bytes:
         return self._heads.head(status, headers, self.server_state.default_headers)
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
-
     def finish(self, data: bytes) -> None:
         self.transport.write(data)
         visit, self._answering = self._answering, None
         if visit is not None and not visit.keep_alive:
-            self.transport.close()
+            self._close()
         self.on_response_complete()
-
-    def abort(self) -> None:
-        self.transport.abort()
 
     def ended(self, visit: Stepped) -> None:
         self.tasks.discard(visit)
         if self._answering is visit:  # the client is gone, or we have failed it
             self._answering = None
-            self.transport.close()
+            self._close()
 
     # A connection without a request
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self._idle.begin(self)
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+                return
+        self._idle.begin(self)
 
     def stalled(self) -> None:
-        """It is long since the last answer."""
-        rests = self._between or not self._in_head  # or nobody waits for what is left of a body
-        if self._free and rests and not self._part:
-            self.timeout_keep_alive_handler()
+        """It is long since the last answer; the rest of a body that is not read may never come."""
+        if self.transport.is_closing():  # and the client has not taken all
+            self.transport.abort()
+        elif self._free and not self._part and (self._between or not self._in_head):
+            self._close()
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
+            self._idle.begin(self)
+            self.transport.close()

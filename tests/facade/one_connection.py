@@ -77,7 +77,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = b""
-        self.closed = False
+        self.closed = self.aborted = False
 
     def get_extra_info(self, name: str) -> object:
         return _Socket() if name == "socket" else None
@@ -88,7 +88,8 @@ class Transport:
     def close(self) -> None:
         self.closed = True
 
-    abort = close
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import weakref
 from typing import Any, Final
 
 import pytest
@@ -17,7 +15,7 @@ Kind = type[SlowClient] | type[SlowConnection]
 CLIENTS: Final = pytest.mark.parametrize("kind", [SlowClient, SlowConnection])
 
 
-def _cancels() -> int:
+def cancels() -> int:
     task = asyncio.current_task()
     assert task is not None
     return task.cancelling()
@@ -37,7 +35,7 @@ async def test_a_client_that_leaves_cancels_the_work(kind: Kind) -> None:
 
     assert await client.served(work) is None
     assert released.is_set()
-    assert 0 == _cancels()
+    assert 0 == cancels()
 
 
 @CLIENTS
@@ -49,7 +47,7 @@ async def test_a_client_that_had_left_before_cancels_the_work(kind: Kind) -> Non
         await asyncio.Event().wait()
 
     assert await client.served(work) is None
-    assert 0 == _cancels()
+    assert 0 == cancels()
 
 
 @CLIENTS
@@ -163,116 +161,6 @@ async def test_a_client_that_does_not_take_the_last_of_it_is_left_alone() -> Non
     assert 1 == len(client.sent)
 
 
-async def test_a_client_that_leaves_leaves_nothing_to_the_collector() -> None:
-    client = SlowClient()
-    answers: list[weakref.ref[Answer]] = []
-
-    async def work(answer: Answer) -> None:
-        answers.append(weakref.ref(answer))
-        answer.whole(200, {}, b"ok" * SLICE)
-        asyncio.get_running_loop().call_later(0.01, client.leave)
-
-    gc.disable()
-    try:
-        assert await client.served(work) is None
-        await asyncio.sleep(0)  # who watched has ended
-        assert [None] == [answer() for answer in answers]
-    finally:
-        gc.enable()
-
-
-class _Gone(SlowClient):
-    """Whose server says so where something is sent."""
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        if self.sent:
-            raise OSError("the client is gone")
-        await super().send(message)
-
-
-@pytest.mark.parametrize("much", [1, 3 * SLICE])
-async def test_a_client_that_is_gone_when_something_is_sent_cancels_the_work(much: int) -> None:
-    client = _Gone()
-    client.take()
-
-    async def work(answer: Answer) -> None:
-        answer.start(200, {})
-        answer.write(b"x" * much)
-        await asyncio.Event().wait()
-
-    assert await client.served(work) is None
-    assert 1 == len(client.sent)
-
-
-async def test_a_client_that_is_gone_at_the_last_byte_cancels_the_work() -> None:
-    client = _Gone()
-    client.take()
-
-    async def work(answer: Answer) -> None:
-        answer.whole(200, {}, b"ok")
-
-    assert await client.served(work) is None
-
-
-class _Fails(SlowClient):
-    async def send(self, _: Any) -> None:  # noqa: ANN401 - an ASGI message
-        raise RuntimeError("a bug")
-
-
-async def test_a_server_that_cannot_send_is_told_and_nothing_is_left_behind() -> None:
-    client = _Fails()
-    released = asyncio.Event()
-
-    async def work(answer: Answer) -> None:
-        answer.start(200, {})
-        try:
-            await asyncio.Event().wait()
-        finally:
-            released.set()
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        await client.served(work)
-    await asyncio.wait_for(released.wait(), 5)
-
-
-async def test_a_server_that_cannot_send_goes_on_in_its_task() -> None:
-    """The work ends later, without a last word, and cancels nobody."""
-    client = _Fails()
-    answer = client.answered()
-    ended = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            answer.start(200, {})
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            assert answer.given_up()
-        finally:
-            await asyncio.sleep(0)
-            ended.set()
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        await answer.give(work())
-    await asyncio.wait_for(ended.wait(), 5)
-    await asyncio.sleep(0)
-    assert 0 == _cancels()
-
-
-async def test_a_server_that_stops_while_something_is_sent_is_waited_for_by_nobody() -> None:
-    """Whether the client has taken that is unknown: nothing can follow."""
-    client = SlowClient()
-
-    async def work(answer: Answer) -> None:
-        answer.start(200, {})
-        answer.write(b"half")
-        asyncio.get_running_loop().call_later(0.01, client.stop)
-        await asyncio.Event().wait()
-
-    assert await client.served(work) is None
-    assert [] == client.sent
-    assert 0 == _cancels()
-
-
 async def test_a_client_that_takes_something_at_times_is_not_idle() -> None:
     client = SlowConnection()
 
@@ -301,7 +189,7 @@ async def test_a_server_that_stops_says_its_last_word(kind: Kind) -> None:
     assert 200 == await client.served(work)
     assert client.body.startswith(b"half, data: {")
     assert b'"code":"server_stopping"' in client.body
-    assert 0 == _cancels()
+    assert 0 == cancels()
 
 
 @CLIENTS

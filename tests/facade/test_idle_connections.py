@@ -102,3 +102,39 @@ def test_one_that_says_no_more_has_left_even_if_it_has_not_taken_all() -> None:
         assert set() == connection.tasks
 
     run(test())
+
+
+NOT_HTTP: Final = b"\x16\x03\x01\r\n\r\n"
+LAST: Final = WHOLE.replace(b"host", b"connection: close\r\nhost")
+
+
+@pytest.mark.parametrize("read", [WHOLE, NOT_HTTP, LAST, LAST.replace(b"busy", b"other"), b""])
+def test_one_that_is_closed_and_does_not_take_the_rest_is_cut(read: bytes) -> None:
+    async def test() -> None:
+        _, transport, connection = connected(KEPT)
+        if read:
+            connection.data_received(read)
+        else:
+            connection.data_received(WHOLE)
+            connection.eof_received()
+        await asyncio.sleep(KEPT + 1 if read == WHOLE else 1)
+        assert transport.closed
+        await asyncio.sleep(KEPT - 2)
+        cut_early = transport.aborted
+        await asyncio.sleep(KEPT)
+        assert (False, True) == (cut_early, transport.aborted)
+        assert {} == connection._idle._since
+
+    run(test())
+
+
+def test_one_that_is_closed_and_gone_is_waited_for_by_nobody() -> None:
+    async def test() -> None:
+        _, transport, connection = connected(KEPT)
+        connection.data_received(LAST)
+        await asyncio.sleep(1)
+        connection.connection_lost(None)
+        assert {} == connection._idle._since
+        assert not transport.aborted
+
+    run(test())

@@ -197,30 +197,6 @@ async def test_a_store_that_hangs_is_a_503_soon_and_works_again_after() -> None:
             await store.close()
 
 
-async def test_what_ends_while_a_store_hangs_is_owed_when_it_works_again() -> None:
-    tokens = parse("9 tokens/hour")
-    early, late = Bucket("key", "early", tokens), Bucket("key", "late", tokens)
-    with server.running() as url:
-        async with connected(url) as client:
-            store = SharedStore(client)
-            leases = [Lease((bucket,), Tokens(1, 1, 1)) for bucket in (early, late)]
-            for lease in leases:
-                assert await result_of(store.take(lease)) is None
-            await client.client_pause(1000)
-            refused = store.take(Lease((HOURLY,)))
-            await asyncio.sleep(0)
-            store.settle(leases[0], 9)  # behind what is under way
-            with pytest.raises(LimitsUnavailable):
-                await result_of(refused)
-            store.settle(leases[1], 9)  # when it is known that nothing is answered
-            await client.client_unpause()
-            assert await result_of(store.take(Lease((Bucket("key", "b", tokens),)))) is None
-            await store.written()
-            for bucket in (early, late):
-                assert isinstance(await result_of(store.take(Lease((bucket,)))), Refusal)
-            await store.close()
-
-
 async def test_what_used_as_much_as_it_reserved_does_not_ask_the_server_again() -> None:
     with server.running() as url:
         client = connected(url)
