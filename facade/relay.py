@@ -132,10 +132,13 @@ async def _relay(answering: Answering | Counted, face: Face, attempt: Attempt) -
     What is over waits for no client: its slot is free.
     """
     answer = attempt.answer
+    over = False
     while (chunks := await answering.chunks()) is not None:
         attempt.meter.see(chunks)
-        await next_stage()
+        if not over:  # else nothing was read for them
+            await next_stage()
         answer.write(face.render(chunks))
-        room = None if answering.over else answer.drained()
+        over = answering.over
+        room = None if over else answer.drained()
         if room is not None:
             await room

@@ -8,7 +8,7 @@ is stepped beside it, as on a connection of our own server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from litestar.types import Receive, Send
@@ -68,7 +68,12 @@ class AsgiAnswer(Stepped, Written):
         try:
             self.begin(work)
             while not self._is_over:
-                await self._go_on()
+                try:
+                    await self._next()
+                except OSError:  # as servers may tell that the client is gone
+                    self._cut()
+                except asyncio.CancelledError:
+                    self._cancelled()
         except BaseException:
             self._sending = False  # the task is the server's again: nobody sends a last word
             self._cut()
@@ -124,39 +129,38 @@ class AsgiAnswer(Stepped, Written):
         else:
             self._wake()
 
-    async def _go_on(self) -> None:
-        try:
-            if self._fresh and not self._sending:
-                self._fresh = False
-                await self._send_held()
-            else:
-                self._more = self._cohort.loop.get().create_future()
-                await self._more
-        except OSError:  # as servers may tell that the client is gone
+    def _next(self) -> Awaitable[None]:
+        """What the task does now: send what there is, or wait for more."""
+        if self._fresh and not self._sending:
+            self._fresh = False
+            return self._send_held()
+        self._more = self._cohort.loop.get().create_future()
+        return self._more
+
+    def _cancelled(self) -> None:
+        self._task.uncancel()
+        if self._sending:
             self._cut()
-        except asyncio.CancelledError:
-            self._task.uncancel()
-            if self._sending:
-                self._cut()
-            else:  # the server stops, and the work may have a last word
-                self.cancel()
+        else:  # the server stops, and the work may have a last word
+            self.cancel()
 
     async def _send_held(self) -> None:
         if self.complete:
             return
         self._sending = True
+        self._stalls.begin(self)
         if not self._begun:
             self._begun = True
-            self._stalls.begin(self)
             headers = raw_headers(self.headers)
             head = {"type": "http.response.start", "status": self.status, "headers": headers}
             await self._send(head)  # type: ignore[arg-type]  # ASGI's TypedDicts, built here
         for piece, final in self._slices():
-            self._stalls.begin(self)
             self._last = final and self.ended and not self._pieces
             more = not self._last
             await self._send({"type": "http.response.body", "body": piece, "more_body": more})
             self._gone(len(piece))
+            if not final:  # the next is another send
+                self._stalls.begin(self)
         self._stalls.end(self)
         self._sending = False
         self.complete = self._last
@@ -211,9 +215,10 @@ async def read_body(receive: Receive, most: int) -> bytes:
         message = await receive()
         if message["type"] != "http.request":
             return b""  # what came of it may be valid, and nobody is there for an answer
-        pieces.append(message["body"])
-        size += len(message["body"])
+        piece = message["body"]
+        size += len(piece)
         if size > most:
             raise TooLarge(f"the request is larger than {most} bytes (server.max_body)")
+        pieces.append(piece)
         if not message["more_body"]:
-            return b"".join(pieces)
+            return b"".join(pieces)  # no copy of a single one

@@ -12,7 +12,7 @@ from typing import Final
 
 from facade.waits import Cohort
 
-_AT_ONCE: Final = 16 * 1024  # bytes; with so many what is known of the peer's pace counts
+_AT_ONCE: Final = 64 * 1024  # bytes; with so many what is known of the peer's pace counts
 
 
 class Gathered:
