@@ -55,14 +55,15 @@ class SlowClient:
 
     async def served(self, work: Work, client_idle: float = IDLE) -> int | None:
         """What the edge says of this work when it has ended, under ASGI."""
-        said: list[int | None] = []
+        said: int | None = None  # as it stays where the work is cancelled once more
 
         async def serving() -> None:
-            said.append(await _served(work, answer))
+            nonlocal said
+            said = await _served(work, answer)
 
         answer = self.answered(client_idle)
         await answer.give(serving())
-        return said[0]
+        return said
 
     def answered(self, client_idle: float = IDLE) -> AsgiAnswer:
         """The answer to its request, of the task that asks for it."""
