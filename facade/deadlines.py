@@ -55,11 +55,12 @@ class Clocks:
         self._idle: float | None = None  # seconds of silence that are borne now
         self._step: Wait[Any] | None = None  # what was waited for last
         self._expired: str | None = None
-        self._alarm: Alarm | None = None
         if loads:
             self._name, self._until = "load", now + timeouts.load
         elif not silent:
             self._name, self._until = "first_token", now + timeouts.first_token
+        first = min(self._until, self._total)
+        self._alarm: Alarm | None = alarms.set(first, self._fire)
 
     def loaded(self, since_start: bool) -> None:
         """The model is in memory, `since_start` of the attempt or only now."""

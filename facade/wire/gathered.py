@@ -23,34 +23,34 @@ class Gathered:
     def __init__(self, transport: asyncio.Transport, cohort: Cohort) -> None:
         self._transport = transport
         self._cohort = cohort
-        self._held: list[bytes] = []
-        self._size = 0
+        self._held = b""
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
-        if not self._held:
+        if self._held:
+            self._held += data
+        else:  # as nearly always
+            self._held = data
             self._cohort.add(self)
-        self._held.append(data)
-        self._size += len(data)
-        if self._size > _AT_ONCE:
+        if len(self._held) > _AT_ONCE:
             self.step()
 
     def step(self) -> None:
         """Write what is held, unless the peer has gone; nothing, if that has been done."""
-        held, self._held, self._size = self._held, [], 0
+        held, self._held = self._held, b""
         if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))  # no copy of a single one
+            self._transport.write(held)
 
     def close(self) -> None:
         self.step()
         self._transport.close()
 
     def abort(self) -> None:
-        self._held.clear()
+        self._held = b""
         self._transport.abort()
 
     def get_write_buffer_size(self) -> int:
-        return self._size + self._transport.get_write_buffer_size()
+        return len(self._held) + self._transport.get_write_buffer_size()
